@@ -1,0 +1,130 @@
+# shellcheck shell=bash
+# What test/run, test/demo and test/bench/run share; source it, don't run it.
+#
+# initdb refuses root, installing needs it, and a run must neither dirty the
+# work tree nor meet another run.  So: everything is built and run by an
+# unprivileged user in a private copy; only `make install` is done with
+# privilege; and whoever installs holds a lock on the server's library folder
+# until it ends, because that folder is what parallel runs would share.
+#
+#   tr_server              find the server (test/setup first): sets PG_CONFIG and bindir
+#   tr_workdir             make and print a folder for this run, which the user may write
+#   tr_as_user CMD...      run a command as the unprivileged user
+#   tr_copy DIR            copy the tree to DIR, without .git and build products
+#   tr_lock                wait until no other run uses the server's folders
+#   tr_install DIR         build the tree in DIR, take that lock and install
+#   tr_stop_servers DIR    stop every server whose data lies under DIR
+#
+# A program that needs nothing special begins with
+#
+#   . "$(dirname "$0")/common.sh"
+#   tr_server; work=$(tr_workdir); tr_copy "$work/tree"; tr_install "$work/tree"
+
+tr_top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+export LC_ALL=C.UTF-8 LANG=C.UTF-8
+unset MAKEFLAGS MFLAGS MAKELEVEL
+tr_locked=
+
+# Say what is wrong and stop.
+tr_die()
+{
+	echo "${0##*/}: $*" >&2
+	exit 1
+}
+
+# Is this Debian package installed?
+tr_has_package()
+{
+	[ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+# The major version to work with: PG_MAJOR, or the newest that is installed.
+tr_major()
+{
+	local major
+	for major in ${PG_MAJOR:-18 17 15}; do
+		if [ -n "${PG_MAJOR:-}" ] || tr_has_package "postgresql-$major"; then
+			echo "$major"
+			return
+		fi
+	done
+	echo 15
+}
+
+# PG_CONFIG from the environment wins, then Debian's packages.
+tr_server()
+{
+	"$tr_top/test/setup" >&2 || return 1
+	if [ -z "${PG_CONFIG:-}" ]; then
+		PG_CONFIG=$(dpkg-query -L "postgresql-client-$(tr_major)" | grep '/bin/pg_config$')
+	fi
+	bindir=$("$PG_CONFIG" --bindir)
+	export PG_CONFIG bindir
+}
+
+# Root becomes `postgres`, anybody else stays what he is.  Descriptor 9 is the
+# lock; a server left running must not inherit it.
+tr_as_user()
+{
+	if [ "$(id -u)" = 0 ]; then
+		runuser -u "${TR_USER:-postgres}" -- env HOME="${TMPDIR:-/tmp}" "$@" 9>&-
+	else
+		"$@" 9>&-
+	fi
+}
+
+tr_workdir()
+{
+	local dir
+	dir=$(mktemp -d "${TMPDIR:-/tmp}/token_rotation.XXXXXX")
+	chmod 755 "$dir"
+	[ "$(id -u)" != 0 ] || chown "${TR_USER:-postgres}:" "$dir"
+	echo "$dir"
+}
+
+tr_copy()
+{
+	mkdir -p "$1"
+	# 1 from tar means that somebody is editing a file just now.
+	{ tar -C "$tr_top" --exclude=.git --exclude='*.o' --exclude='*.so' --exclude='*.bc' \
+		--exclude='./tmp_check*' -cf - . || [ $? = 1 ]; } | tar -C "$1" -xf -
+	[ "$(id -u)" != 0 ] || chown -R "${TR_USER:-postgres}:" "$1"
+	tr_as_user make -s -C "$1" clean > /dev/null
+}
+
+tr_lock()
+{
+	local libdir
+	[ -z "$tr_locked" ] || return 0
+	libdir=$("$PG_CONFIG" --pkglibdir)
+	exec 9< "$libdir"
+	if ! flock -n 9; then
+		echo "${0##*/}: waiting for another run that uses $libdir" >&2
+		flock 9
+	fi
+	tr_locked=1
+}
+
+tr_install()
+{
+	local libdir sudo=
+	tr_as_user make -s -j2 -C "$1" || return 1
+	tr_lock
+	libdir=$("$PG_CONFIG" --pkglibdir)
+	if [ ! -w "$libdir" ]; then
+		sudo=$(command -v sudo) || { echo "cannot install into $libdir: be root, or have sudo" >&2; return 1; }
+	fi
+	$sudo make -s -C "$1" PG_CONFIG="$PG_CONFIG" install > /dev/null
+}
+
+# A crashed server leaves its pid file, and its number may be another process's by now.
+tr_stop_servers()
+{
+	local pidfile pid
+	find "$1" -name postmaster.pid 2>/dev/null | while read -r pidfile; do
+		pid=$(head -n 1 "$pidfile")
+		if [ "/proc/$pid/cwd" -ef "${pidfile%/*}" ]; then
+			kill -QUIT "$pid" || true
+		fi
+	done
+}
