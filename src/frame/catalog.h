@@ -1,0 +1,49 @@
+/*
+ * catalog.h
+ *	  Where the extension's objects are in this database.
+ *
+ * Looked up once a session and again after an invalidation, so that the hot
+ * path pays a pointer.
+ */
+#ifndef TR_CATALOG_H
+#define TR_CATALOG_H
+
+#include "postgres.h"
+
+typedef struct TrCatalog
+{
+	Oid extension;
+	Oid functions_schema; /* the schema that the user picked for the functions */
+	Oid owner;			  /* owner of the tables: whose rights the extension's code uses */
+	Oid worker;			  /* the role token_rotation_worker */
+	Oid policy;
+	Oid policy_pkey;
+	Oid token;
+	Oid token_pkey;
+	Oid token_family;
+	Oid cache;
+	Oid cache_pkey;
+	Oid cutoff;
+	Oid cutoff_pkey;
+	Oid blocked;
+	Oid blocked_pkey;
+	Oid audit;
+	Oid audit_seq;
+} TrCatalog;
+
+/*
+ * The objects of this database.  Raises 55000 where the library is not
+ * preloaded, where the extension is not installed, and where the installed SQL
+ * version is none that this library serves.
+ */
+extern const TrCatalog *tr_catalog(void);
+
+/*
+ * Is the extension installed here?  Never raises; for the worker.
+ */
+extern bool tr_catalog_installed(void);
+
+/* The role that the audit trail is written as. */
+#define TR_WORKER_ROLE "token_rotation_worker"
+
+#endif /* TR_CATALOG_H */

@@ -1,0 +1,36 @@
+/*
+ * compat.h
+ *	  All differences between the PostgreSQL versions that are served.
+ *
+ * Each wrapper has the newest version's signature.
+ */
+#ifndef TR_COMPAT_H
+#define TR_COMPAT_H
+
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "utils/timestamp.h"
+
+/* 17: intervals can be infinite. */
+#if PG_VERSION_NUM < 170000
+#define INTERVAL_NOT_FINITE(i) false
+#endif
+
+/* 16: whether a membership inherits is the membership's own, no longer the member's. */
+#if PG_VERSION_NUM >= 160000
+#define TR_MEMBERSHIP_OPTIONS " WITH INHERIT TRUE"
+#else
+#define TR_MEMBERSHIP_OPTIONS ""
+#endif
+
+/* 18: index_beginscan takes room for instrumentation. */
+#if PG_VERSION_NUM >= 180000
+#define tr_index_beginscan(heap, index, snapshot, nkeys)                                           \
+	index_beginscan(heap, index, snapshot, NULL, nkeys, 0)
+#else
+#define tr_index_beginscan(heap, index, snapshot, nkeys)                                           \
+	index_beginscan(heap, index, snapshot, nkeys, 0)
+#endif
+
+#endif /* TR_COMPAT_H */

@@ -1,0 +1,89 @@
+/*
+ * event.h
+ *	  Things that happened, on their way to the tables.
+ *
+ * A TrEvent becomes a row of the audit trail.  It is of fixed size and without pointers, so that the same record goes into an
+ * audit row in the caller's transaction (state/audit.c) or through a ring in
+ * shared memory to the worker (state/ring.c).
+ */
+#ifndef TR_EVENT_H
+#define TR_EVENT_H
+
+#include "datatype/timestamp.h"
+
+#include "core/token_text.h"
+
+#define TR_EVENT_TEXT 256 /* bytes with the terminating zero: what callers supply */
+
+/* The events; doc/audit.md says what each one means. */
+#define TR_EVENT_ISSUED "issued"
+#define TR_EVENT_ROTATED "rotated"
+#define TR_EVENT_REPLAYED "replayed"
+#define TR_EVENT_REISSUED "reissued"
+#define TR_EVENT_ROTATION_CANCELLED "rotation_cancelled"
+#define TR_EVENT_OVERLAP_EXTENDED "overlap_extended"
+#define TR_EVENT_OVERLAP_FINISHED "overlap_finished"
+#define TR_EVENT_OVERLAP_ENDED "overlap_ended"
+#define TR_EVENT_REVOKED "revoked"
+#define TR_EVENT_CUTOFF "cutoff"
+#define TR_EVENT_BLOCKED "blocked"
+#define TR_EVENT_UNBLOCKED "unblocked"
+#define TR_EVENT_POLICY_CHANGED "policy_changed"
+#define TR_EVENT_PRUNED "pruned"
+#define TR_EVENT_OWNER_CHANGED "owner_changed"
+#define TR_EVENT_GRANTED "granted"
+#define TR_EVENT_UNGRANTED "ungranted"
+#define TR_EVENT_VALIDATED "validated"
+#define TR_EVENT_VALIDATION_REFUSED "validation_refused"
+#define TR_EVENT_ROTATION_REFUSED "rotation_refused"
+#define TR_EVENT_REVOCATION_REFUSED "revocation_refused"
+#define TR_EVENT_EVENTS_LOST "events_lost"
+
+typedef struct TrEvent
+{
+	TimestampTz at;
+	char event[24]; /* one of the above */
+	bool has_token;
+	bool has_successor;
+	uint8 token[TR_ID_BYTES];
+	uint8 successor[TR_ID_BYTES];
+	char client_id[TR_EVENT_TEXT]; /* empty texts are stored as NULL */
+	char owner[NAMEDATALEN];
+	char actor[NAMEDATALEN];
+	char role[NAMEDATALEN];
+	char application[NAMEDATALEN];
+	char client_addr[64];
+	char origin[TR_EVENT_TEXT];
+	char reason[TR_EVENT_TEXT];
+	char detail[TR_EVENT_TEXT]; /* JSON text */
+} TrEvent;
+
+/* Acceptances of one token, counted in shared memory until the worker comes. */
+typedef struct TrUsage
+{
+	Oid database;
+	uint8 token[TR_ID_BYTES];
+	uint64 count;
+	TimestampTz first_at;
+	TimestampTz last_at;
+} TrUsage;
+
+/*
+ * Begin an event: the clock, and who the session is (session user, the role
+ * that called, application name, peer address).  Everything else is empty.
+ */
+extern void tr_event_begin(TrEvent *event, const char *name);
+
+/*
+ * From here on this process is the worker: its events name the worker's role,
+ * not the superuser that background workers run as.
+ */
+extern void tr_event_as_worker(void);
+
+/*
+ * Copy text that a caller supplied into a field of TR_EVENT_TEXT bytes: masked
+ * like a log line, then clipped at a character boundary.
+ */
+extern void tr_event_text(char *field, const char *text, size_t len);
+
+#endif /* TR_EVENT_H */

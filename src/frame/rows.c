@@ -1,0 +1,160 @@
+/*
+ * rows.c
+ *	  Finding and locking rows by key, without SPI: see rows.h.
+ */
+#include "postgres.h"
+
+#include "access/detoast.h"
+#include "access/heapam.h"
+#include "access/relscan.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_collation.h"
+#include "storage/lmgr.h"
+#include "utils/fmgroids.h"
+#include "utils/snapmgr.h"
+
+#include "frame/compat.h"
+#include "frame/rows.h"
+
+/*
+ * Open everything but the snapshot.
+ */
+static void
+open_rows(TrRows *rows, Oid heap, Oid index, int nkeys, LOCKMODE mode)
+{
+	rows->mode = mode;
+	rows->heap = table_open(heap, mode);
+	rows->index = index_open(index, AccessShareLock);
+	rows->slot = table_slot_create(rows->heap, NULL);
+	rows->scan = tr_index_beginscan(rows->heap, rows->index, rows->snapshot, nkeys);
+}
+
+void
+tr_rows_begin(TrRows *rows, Oid heap, Oid index, int nkeys, LOCKMODE mode)
+{
+	/* the lock first: what its holder did before must be seen */
+	LockRelationOid(heap, mode);
+	rows->snapshot = RegisterSnapshot(GetLatestSnapshot());
+	rows->own_snapshot = true;
+	open_rows(rows, heap, index, nkeys, mode);
+	UnlockRelationOid(heap, mode);
+}
+
+void
+tr_rows_begin_at(TrRows *rows, Oid heap, Oid index, int nkeys, Snapshot snapshot)
+{
+	rows->snapshot = snapshot;
+	rows->own_snapshot = false;
+	open_rows(rows, heap, index, nkeys, AccessShareLock);
+}
+
+void
+tr_rows_seek(TrRows *rows, ScanKey keys, int nkeys)
+{
+	index_rescan(rows->scan, keys, nkeys, NULL, 0);
+}
+
+bool
+tr_rows_next(TrRows *rows)
+{
+	return index_getnext_slot(rows->scan, ForwardScanDirection, rows->slot);
+}
+
+bool
+tr_rows_lock(TrRows *rows, LockTupleMode mode)
+{
+	ItemPointerData tid = rows->slot->tts_tid;
+	TM_FailureData failure;
+	TM_Result result;
+
+	result = table_tuple_lock(rows->heap, &tid, rows->snapshot, rows->slot,
+							  GetCurrentCommandId(true), mode, LockWaitBlock,
+							  TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
+	switch (result)
+	{
+		case TM_Ok:
+			return true;
+		case TM_Deleted:
+			return false;
+		default:
+			elog(ERROR, "unexpected result %d of locking a row", (int) result);
+	}
+}
+
+void
+tr_rows_copy(TrRows *rows, Datum *values, bool *nulls)
+{
+	TupleDesc desc = RelationGetDescr(rows->heap);
+	HeapTuple tuple = ExecCopySlotHeapTuple(rows->slot);
+	int i;
+
+	heap_deform_tuple(tuple, desc, values, nulls);
+	if (!HeapTupleHasExternal(tuple))
+		return;
+	for (i = 0; i < desc->natts; i++)
+	{
+		if (!nulls[i] && TupleDescAttr(desc, i)->attlen == -1 &&
+			VARATT_IS_EXTERNAL(DatumGetPointer(values[i])))
+			values[i] = PointerGetDatum(detoast_attr((struct varlena *) DatumGetPointer(values[i])));
+	}
+}
+
+void
+tr_rows_end(TrRows *rows)
+{
+	index_endscan(rows->scan);
+	ExecDropSingleTupleTableSlot(rows->slot);
+	if (rows->own_snapshot)
+		UnregisterSnapshot(rows->snapshot);
+	index_close(rows->index, AccessShareLock);
+	table_close(rows->heap, rows->mode > AccessShareLock ? NoLock : rows->mode);
+}
+
+void
+tr_key_uuid(ScanKey key, AttrNumber column, const uint8 *uuid)
+{
+	ScanKeyInit(key, column, BTEqualStrategyNumber, F_UUID_EQ, PointerGetDatum(uuid));
+}
+
+void
+tr_key_text(ScanKey key, AttrNumber column, Datum value)
+{
+	ScanKeyEntryInitialize(key, 0, column, BTEqualStrategyNumber, InvalidOid, C_COLLATION_OID,
+						   F_TEXTEQ, value);
+}
+
+bool
+tr_row_read(Oid heap, Oid index, const uint8 *uuid, Snapshot snapshot, Datum *values, bool *nulls)
+{
+	TrRows rows;
+	ScanKeyData key;
+	bool found;
+
+	tr_key_uuid(&key, 1, uuid);
+	tr_rows_begin_at(&rows, heap, index, 1, snapshot);
+	tr_rows_seek(&rows, &key, 1);
+	found = tr_rows_next(&rows);
+	if (found)
+		tr_rows_copy(&rows, values, nulls);
+	tr_rows_end(&rows);
+	return found;
+}
+
+bool
+tr_row_lock(Oid heap, Oid index, const uint8 *uuid, LockTupleMode mode, Datum *values, bool *nulls)
+{
+	TrRows rows;
+	ScanKeyData key;
+	bool found;
+
+	tr_key_uuid(&key, 1, uuid);
+	tr_rows_begin(&rows, heap, index, 1, RowShareLock);
+	tr_rows_seek(&rows, &key, 1);
+	found = tr_rows_next(&rows) && tr_rows_lock(&rows, mode);
+	if (found)
+		tr_rows_copy(&rows, values, nulls);
+	tr_rows_end(&rows);
+	return found;
+}

@@ -1,0 +1,37 @@
+/*
+ * sql.h
+ *	  Running the extension's own constant SQL.
+ *
+ * Inside a section only.  A statement is prepared once a session, and always
+ * runs under a snapshot taken now, also in an old REPEATABLE READ transaction.
+ */
+#ifndef TR_SQL_H
+#define TR_SQL_H
+
+#include "postgres.h"
+
+#include "executor/spi.h"
+
+#define TR_SQL_MAX_ARGS 24
+
+typedef struct TrSql
+{
+	const char *text; /* every name schema-qualified, operators included */
+	int nargs;
+	Oid types[TR_SQL_MAX_ARGS];
+	SPIPlanPtr plan; /* starts as NULL */
+} TrSql;
+
+/*
+ * Run a statement; nulls has 'n' for NULL and ' ' for others (NULL: none is).
+ * Returns the number of rows; SPI_tuptable holds them.  CurrentMemoryContext
+ * stays what it was.
+ */
+extern uint64 tr_sql_run(TrSql *sql, Datum *values, const char *nulls);
+
+/*
+ * A column of row number row of the last result; NULLs give *isnull.
+ */
+extern Datum tr_sql_value(uint64 row, int column, bool *isnull);
+
+#endif /* TR_SQL_H */

@@ -1,0 +1,44 @@
+/*
+ * verdict.h
+ *	  Codes into texts and errors: the one place that knows how the answers of
+ *	  the core are called in SQL.
+ */
+#ifndef TR_VERDICT_H
+#define TR_VERDICT_H
+
+#include "postgres.h"
+
+#include "core/lifecycle.h"
+
+/*
+ * The text of a reason, as in the column reason.
+ */
+extern const char *tr_reason_text(TrReason reason);
+
+/*
+ * Does this refusal prove that the caller held the secret?
+ */
+extern bool tr_reason_proven(TrReason reason);
+
+/*
+ * Texts of the column status, and back; XX001 for a text that is none.
+ */
+extern const char *tr_status_text(TrStatus status);
+extern TrStatus tr_status_read(const text *status);
+
+/*
+ * The status that a verdict amounts to: what is refused because of its end is
+ * revoked or expired, whether or not that is recorded yet.
+ */
+extern TrStatus tr_status_of_verdict(TrReason reason, TrStatus recorded);
+
+/* Misuse, raised with SQLSTATE, message, detail and hint. */
+extern void tr_raise_null(const char *argument) pg_attribute_noreturn();		 /* 22004 */
+extern void tr_raise_value(const char *message, const char *detail, const char *hint)
+	pg_attribute_noreturn(); /* 22023 */
+extern void tr_raise_state(const char *message, const char *detail, const char *hint)
+	pg_attribute_noreturn(); /* 55000 */
+extern void tr_raise_ring_full(void) pg_attribute_noreturn();					 /* 53400 */
+extern void tr_raise_crypto(void) pg_attribute_noreturn();						 /* 58000 */
+
+#endif /* TR_VERDICT_H */

@@ -1,0 +1,93 @@
+/*
+ * xact.c
+ *	  What a transaction that changes tokens owes at its end: see xact.h.
+ *
+ * The flags are of the top-level transaction.  A savepoint that is rolled back
+ * leaves them set: committing synchronously without need costs little, and a
+ * prepared transaction that should not be costs much.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "miscadmin.h"
+#include "tcop/utility.h"
+#include "utils/guc.h"
+
+#include "core/lifecycle.h"
+#include "frame/visits.h"
+#include "frame/xact.h"
+
+static bool writes = false;
+static TimestampTz visit_at = TR_FOREVER;
+
+/*
+ * Whatever the session says, what was acknowledged is durable, and has reached
+ * a synchronous standby where there is one (ForceSyncCommit alone does not
+ * wait for that).  Done at pre-commit, because a SET LOCAL may come after the
+ * verb; the commit itself puts the setting back.
+ */
+static void
+raise_synchronous_commit(void)
+{
+	ForceSyncCommit();
+	if (synchronous_commit < SYNCHRONOUS_COMMIT_REMOTE_FLUSH)
+		set_config_option("synchronous_commit", "on", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL,
+						  true, 0, false);
+}
+
+/*
+ * At the end of the top-level transaction.
+ */
+static void
+at_end(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_PRE_COMMIT:
+			if (writes)
+				raise_synchronous_commit();
+			return;
+
+		case XACT_EVENT_PRE_PREPARE:
+			if (writes)
+				ereport(ERROR,
+						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						 errmsg("cannot PREPARE a transaction that changed tokens"),
+						 errdetail("A prepared transaction could hide a revocation for days."),
+						 errhint("Commit it with COMMIT.")));
+			return;
+
+		case XACT_EVENT_COMMIT:
+			if (visit_at != TR_FOREVER)
+				tr_visits_ask(visit_at);
+			break;
+
+		default:
+			break;
+	}
+	writes = false;
+	visit_at = TR_FOREVER;
+}
+
+void
+tr_xact_writes(const char *verb)
+{
+	PreventCommandDuringRecovery(verb);
+	PreventCommandIfReadOnly(verb);
+	PreventCommandIfParallelMode(verb);
+	writes = true;
+}
+
+void
+tr_xact_visit_at(TimestampTz when)
+{
+	if (when < visit_at)
+		visit_at = when;
+}
+
+void
+tr_xact_init(void)
+{
+	RegisterXactCallback(at_end, NULL);
+}

@@ -1,0 +1,31 @@
+/*
+ * xact.h
+ *	  What a transaction that changes tokens owes at its end.
+ */
+#ifndef TR_XACT_H
+#define TR_XACT_H
+
+#include "postgres.h"
+
+#include "datatype/timestamp.h"
+
+/*
+ * Called by every verb before it changes anything: raises 25006 in a read-only
+ * transaction and on a standby.  From here on the transaction commits
+ * synchronously (synchronous_commit is raised to at least on at pre-commit) and
+ * refuses PREPARE TRANSACTION with 0A000.
+ */
+extern void tr_xact_writes(const char *verb);
+
+/*
+ * Have the worker visit this database at that time or earlier, once this
+ * transaction has committed.
+ */
+extern void tr_xact_visit_at(TimestampTz when);
+
+/*
+ * Register the callbacks; from _PG_init.
+ */
+extern void tr_xact_init(void);
+
+#endif /* TR_XACT_H */

@@ -1,0 +1,53 @@
+-- What people read.
+
+CREATE FUNCTION @extschema@.tr_token_display(prefix text, token_id uuid) RETURNS text
+    AS 'MODULE_PATHNAME', 'tr_token_display_sql'
+    LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION @extschema@.tr_token_display(text, uuid) IS
+    'the public part of a token''s text, <prefix>_<id>';
+
+CREATE FUNCTION @extschema@.tr_effective_status(
+    status text, owner text, client_id text, policy text, issued_at timestamptz,
+    expires_at timestamptz, rotated_at timestamptz, overlap_ends_at timestamptz) RETURNS text
+    AS 'MODULE_PATHNAME', 'tr_effective_status'
+    LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE;
+COMMENT ON FUNCTION @extschema@.tr_effective_status(text, text, text, text, timestamptz, timestamptz, timestamptz, timestamptz) IS
+    'the status of a token now, time, cutoffs and settings weighed: what validation goes by, whether or not it is recorded yet';
+
+CREATE VIEW token_rotation.tokens WITH (security_barrier = true) AS
+    SELECT t.token_id,
+           @extschema@.tr_token_display(t.prefix, t.token_id) AS display,
+           pg_catalog.sha256(pg_catalog.uuid_send(t.token_id)) AS token_ref,
+           t.family_id,
+           t.generation,
+           t.predecessor_id,
+           t.client_id,
+           t.policy,
+           t.owner,
+           @extschema@.tr_effective_status(t.status, t.owner, t.client_id, t.policy, t.issued_at,
+                                           t.expires_at, t.rotated_at, t.overlap_ends_at) AS status,
+           t.scopes,
+           t.metadata,
+           t.issued_at,
+           t.expires_at,
+           t.refresh_at,
+           t.rotated_at,
+           t.overlap_ends_at,
+           t.replay_ends_at,
+           coalesce(t.first_used_at, c.first_used_at) AS first_used_at,
+           greatest(t.last_used_at, c.last_used_at) AS last_used_at,
+           c.use_count,
+           t.revoked_at,
+           t.revoked_reason
+    FROM token_rotation.token t
+    LEFT JOIN token_rotation.token_cache c ON c.token_id OPERATOR(pg_catalog.=) t.token_id
+    WHERE t.owner IN (SELECT r.rolname FROM pg_catalog.pg_roles r
+                      WHERE pg_catalog.pg_has_role(r.oid, 'USAGE'))
+       OR (SELECT s.rolsuper FROM pg_catalog.pg_roles s
+           WHERE s.rolname OPERATOR(pg_catalog.=) CURRENT_USER);
+COMMENT ON VIEW token_rotation.tokens IS
+    'tokens of the realms that the reader is a member of; no hash, no nonce';
+COMMENT ON COLUMN token_rotation.tokens.display IS 'the public part of the token''s text';
+COMMENT ON COLUMN token_rotation.tokens.token_ref IS 'SHA-256 of the token id, as in the audit trail';
+COMMENT ON COLUMN token_rotation.tokens.status IS 'effective status: time, cutoffs and settings weighed';
+COMMENT ON COLUMN token_rotation.tokens.use_count IS 'acceptances since the cache was filled; NULL: not in the cache';

@@ -1,0 +1,9 @@
+-- What pg_dump takes along.  Never the cache, which would put nonces into a
+-- dump, and not the sequence, which starts at the new installation's clock.
+-- Shipped policies come with the extension; edited ones are dumped.
+
+SELECT pg_catalog.pg_extension_config_dump('token_rotation.policy', 'WHERE NOT shipped');
+SELECT pg_catalog.pg_extension_config_dump('token_rotation.token', '');
+SELECT pg_catalog.pg_extension_config_dump('token_rotation.cutoff', '');
+SELECT pg_catalog.pg_extension_config_dump('token_rotation.blocked_client', '');
+SELECT pg_catalog.pg_extension_config_dump('token_rotation.audit', '');

@@ -1,0 +1,40 @@
+/*
+ * token_rotation.c
+ *	  What the server calls when it loads the library: a table of contents.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "miscadmin.h"
+
+#include "frame/settings.h"
+#include "frame/xact.h"
+#include "server/launcher.h"
+#include "server/shmem.h"
+#include "state/cutoff.h"
+#include "verbs/precommit.h"
+
+PG_MODULE_MAGIC;
+
+extern PGDLLEXPORT void _PG_init(void);
+
+/*
+ * Loaded by a session instead of the postmaster, the library has no shared
+ * memory: it does nothing, and its functions say what is missing.
+ */
+void
+_PG_init(void)
+{
+	if (!process_shared_preload_libraries_in_progress)
+		return;
+
+	tr_settings_define();
+	tr_shmem_install();
+	tr_xact_init();
+	tr_cutoff_init();
+	tr_precommit_init();
+
+	/* pg_upgrade wants nobody connected, and nothing done behind its back */
+	if (!IsBinaryUpgrade)
+		tr_launcher_register();
+}

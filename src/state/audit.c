@@ -1,0 +1,144 @@
+/*
+ * audit.c
+ *	  The append-only trail: see audit.h.
+ *
+ * A row is inserted as token_rotation_worker, through row-level security, by a
+ * statement of this file; the trigger refuses every other one.  The flag that
+ * tells them apart lives in this backend and is set for the statement only.
+ */
+#include "postgres.h"
+
+#include "access/transam.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "commands/sequence.h"
+#include "commands/trigger.h"
+#include "fmgr.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/inet.h"
+#include "utils/timestamp.h"
+#include "utils/xid8.h"
+
+#include "core/secret.h"
+#include "frame/caller.h"
+#include "frame/catalog.h"
+#include "frame/sql.h"
+#include "frame/verdict.h"
+#include "state/audit.h"
+
+#define ARGS 15
+
+static bool writing = false;
+
+/*
+ * SHA-256 of a token id: the trail names no raw ids.
+ */
+static Datum
+reference(const uint8 *id)
+{
+	bytea *bytes = palloc(VARHDRSZ + TR_HASH_BYTES);
+
+	SET_VARSIZE(bytes, VARHDRSZ + TR_HASH_BYTES);
+	if (!tr_sha256(id, TR_ID_BYTES, (uint8 *) VARDATA(bytes)))
+		tr_raise_crypto();
+	return PointerGetDatum(bytes);
+}
+
+/*
+ * Set a text parameter; an empty one is NULL.
+ */
+static void
+set_text(Datum *values, char *nulls, int i, const char *value)
+{
+	nulls[i] = *value == '\0' ? 'n' : ' ';
+	values[i] = *value == '\0' ? (Datum) 0 : CStringGetTextDatum(value);
+}
+
+/*
+ * Fill the parameters from an event.
+ */
+static void
+set_values(Datum *values, char *nulls, const TrEvent *event, const char *detail)
+{
+	memset(nulls, ' ', ARGS);
+	values[0] = Int64GetDatum(nextval_internal(tr_catalog()->audit_seq, false));
+	values[1] = TimestampTzGetDatum(event->at);
+	set_text(values, nulls, 2, event->event);
+	set_text(values, nulls, 3, event->client_id);
+	set_text(values, nulls, 4, event->owner);
+	nulls[5] = event->has_token ? ' ' : 'n';
+	values[5] = event->has_token ? reference(event->token) : (Datum) 0;
+	nulls[6] = event->has_successor ? ' ' : 'n';
+	values[6] = event->has_successor ? reference(event->successor) : (Datum) 0;
+	set_text(values, nulls, 7, event->actor);
+	set_text(values, nulls, 8, event->role);
+	set_text(values, nulls, 9, event->application);
+	nulls[10] = *event->client_addr == '\0' ? 'n' : ' ';
+	values[10] = *event->client_addr == '\0'
+					 ? (Datum) 0
+					 : DirectFunctionCall1(inet_in, CStringGetDatum(event->client_addr));
+	set_text(values, nulls, 11, event->origin);
+	set_text(values, nulls, 12, event->reason);
+	nulls[13] = *detail == '\0' ? 'n' : ' ';
+	values[13] =
+		*detail == '\0' ? (Datum) 0 : DirectFunctionCall1(jsonb_in, CStringGetDatum(detail));
+	values[14] = FullTransactionIdGetDatum(GetTopFullTransactionId());
+}
+
+void
+tr_audit_write(const TrEvent *event, const char *detail)
+{
+	static TrSql sql = {
+		.text = "INSERT INTO token_rotation.audit (seq, at, event, client_id, owner, token_ref,"
+				" successor_ref, actor, role, application_name, client_addr, origin, reason,"
+				" detail, xid)"
+				" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+		.nargs = ARGS,
+		.types = {INT8OID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID, BYTEAOID, BYTEAOID, TEXTOID,
+				  TEXTOID, TEXTOID, INETOID, TEXTOID, TEXTOID, JSONBOID, XID8OID},
+	};
+	Datum values[ARGS];
+	char nulls[ARGS];
+
+	set_values(values, nulls, event, detail != NULL ? detail : event->detail);
+	tr_act_as(tr_catalog()->worker);
+	PG_TRY();
+	{
+		writing = true;
+		tr_sql_run(&sql, values, nulls);
+	}
+	PG_FINALLY();
+	{
+		writing = false;
+	}
+	PG_END_TRY();
+	tr_act_as_owner();
+}
+
+PG_FUNCTION_INFO_V1(tr_audit_guard);
+
+/*
+ * Trigger on audit: BEFORE INSERT per row, BEFORE UPDATE, DELETE, TRUNCATE per
+ * statement.
+ */
+Datum
+tr_audit_guard(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+						errmsg("tr_audit_guard must be called as a trigger")));
+	if (!TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("the audit trail is append-only"),
+						errdetail("Its rows can be neither changed nor removed."),
+						errhint("Correct a record by an event of its own.")));
+	if (!writing && !tr_is_restore())
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("the audit trail is written by the extension only"),
+						errdetail("A row that records nothing that happened would be a forgery."),
+						errhint("A superuser restores rows from a dump with COPY.")));
+	return PointerGetDatum(trigger->tg_trigtuple);
+}

@@ -1,0 +1,206 @@
+/*
+ * policy.c
+ *	  Named rules for a kind of token: see policy.h.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "common/int.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "core/lifecycle.h"
+#include "frame/catalog.h"
+#include "frame/compat.h"
+#include "frame/rows.h"
+#include "state/policy.h"
+
+/* The columns of token_rotation.policy; new ones are added at the end. */
+typedef enum Column
+{
+	COLUMN_NAME = 1,
+	COLUMN_PREFIX,
+	COLUMN_TTL,
+	COLUMN_OVERLAP,
+	COLUMN_REPLAY_WINDOW,
+	COLUMN_REFRESH_BEFORE,
+	COLUMN_MAX_FAMILY_AGE,
+	COLUMN_ROTATION_PROOF,
+	COLUMN_ALLOWED_SCOPES,
+} Column;
+
+/*
+ * Copy a text column, which a constraint keeps shorter than the buffer.
+ */
+static void
+read_text(TupleTableSlot *slot, Column column, char *buffer, size_t size)
+{
+	bool isnull;
+	Datum value = slot_getattr(slot, column, &isnull);
+
+	text_to_cstring_buffer(DatumGetTextPP(value), buffer, size);
+}
+
+/*
+ * Read an interval column; NULL, which only max_family_age may be, is no bound.
+ */
+static int64
+read_interval(TupleTableSlot *slot, Column column)
+{
+	bool isnull;
+	Datum value = slot_getattr(slot, column, &isnull);
+	int64 usec;
+
+	if (isnull)
+		return TR_FOREVER;
+	if (!tr_interval_usec(DatumGetIntervalP(value), &usec))
+		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED),
+						errmsg("interval in column %d of a policy is out of range", (int) column),
+						errdetail("The table's constraints do not allow it."),
+						errhint("Look whether a constraint of token_rotation.policy is missing.")));
+	return usec;
+}
+
+/*
+ * Take the row in the slot apart.
+ */
+static void
+read_row(TupleTableSlot *slot, TrPolicy *policy)
+{
+	char proof[NAMEDATALEN];
+	bool isnull;
+	Datum scopes;
+
+	read_text(slot, COLUMN_NAME, policy->name, sizeof(policy->name));
+	read_text(slot, COLUMN_PREFIX, policy->prefix, sizeof(policy->prefix));
+	policy->ttl = read_interval(slot, COLUMN_TTL);
+	policy->overlap = read_interval(slot, COLUMN_OVERLAP);
+	policy->replay_window = read_interval(slot, COLUMN_REPLAY_WINDOW);
+	policy->refresh_before = read_interval(slot, COLUMN_REFRESH_BEFORE);
+	policy->max_family_age = read_interval(slot, COLUMN_MAX_FAMILY_AGE);
+
+	/* what is not plainly the weaker proof asks for the stronger one */
+	read_text(slot, COLUMN_ROTATION_PROOF, proof, sizeof(proof));
+	policy->needs_rotation_key = strcmp(proof, "token") != 0;
+
+	scopes = slot_getattr(slot, COLUMN_ALLOWED_SCOPES, &isnull);
+	policy->allowed_scopes = isnull ? NULL : DatumGetArrayTypePCopy(scopes);
+}
+
+bool
+tr_policy_read(const char *name, TrPolicy *policy)
+{
+	const TrCatalog *catalog = tr_catalog();
+	TrRows rows;
+	ScanKeyData key;
+	bool found;
+
+	tr_key_text(&key, 1, CStringGetTextDatum(name));
+	tr_rows_begin(&rows, catalog->policy, catalog->policy_pkey, 1, AccessShareLock);
+	tr_rows_seek(&rows, &key, 1);
+	found = tr_rows_next(&rows);
+	if (found)
+		read_row(rows.slot, policy);
+	tr_rows_end(&rows);
+	return found;
+}
+
+/*
+ * Days and the rest of a day get the same sign first, so that the product
+ * overflows only where the sum does too.
+ */
+bool
+tr_interval_usec(const Interval *interval, int64 *usec)
+{
+	int64 days = (int64) interval->month * DAYS_PER_MONTH + interval->day;
+	int64 rest = interval->time % USECS_PER_DAY;
+
+	if (INTERVAL_NOT_FINITE(interval))
+		return false;
+	days += interval->time / USECS_PER_DAY;
+	if (days > 0 && rest < 0)
+	{
+		days--;
+		rest += USECS_PER_DAY;
+	}
+	else if (days < 0 && rest > 0)
+	{
+		days++;
+		rest -= USECS_PER_DAY;
+	}
+	return !pg_mul_s64_overflow(days, USECS_PER_DAY, usec) &&
+		   !pg_add_s64_overflow(*usec, rest, usec);
+}
+
+/*
+ * Take a text[] apart; raises 22004 for one with NULLs.
+ */
+static Datum *
+elements(ArrayType *array, int *count)
+{
+	Datum *values;
+
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &values, NULL, count);
+	return values;
+}
+
+/*
+ * Is this scope among those?  Scopes are names: byte by byte, whatever the
+ * collation.
+ */
+static bool
+contains(const Datum *scopes, int count, Datum scope)
+{
+	const text *wanted = DatumGetTextPP(scope);
+	size_t len = VARSIZE_ANY_EXHDR(wanted);
+	int i;
+
+	for (i = 0; i < count; i++)
+	{
+		const text *candidate = DatumGetTextPP(scopes[i]);
+
+		if (VARSIZE_ANY_EXHDR(candidate) == len &&
+			memcmp(VARDATA_ANY(candidate), VARDATA_ANY(wanted), len) == 0)
+			return true;
+	}
+	return false;
+}
+
+bool
+tr_policy_allows(const TrPolicy *policy, ArrayType *scopes)
+{
+	Datum *allowed;
+	Datum *asked;
+	int nallowed;
+	int nasked;
+	int i;
+
+	if (policy->allowed_scopes == NULL)
+		return true;
+	allowed = elements(policy->allowed_scopes, &nallowed);
+	asked = elements(scopes, &nasked);
+	for (i = 0; i < nasked; i++)
+		if (!contains(allowed, nallowed, asked[i]))
+			return false;
+	return true;
+}
+
+ArrayType *
+tr_policy_allowed(const TrPolicy *policy, ArrayType *scopes)
+{
+	Datum *allowed;
+	Datum *asked;
+	int nallowed;
+	int nasked;
+	int kept = 0;
+	int i;
+
+	if (policy->allowed_scopes == NULL)
+		return scopes;
+	allowed = elements(policy->allowed_scopes, &nallowed);
+	asked = elements(scopes, &nasked);
+	for (i = 0; i < nasked; i++)
+		if (contains(allowed, nallowed, asked[i]))
+			asked[kept++] = asked[i];
+	return construct_array(asked, kept, TEXTOID, -1, false, TYPALIGN_INT);
+}

@@ -1,0 +1,50 @@
+/*
+ * policy.h
+ *	  Named rules for a kind of token.
+ */
+#ifndef TR_POLICY_H
+#define TR_POLICY_H
+
+#include "postgres.h"
+
+#include "datatype/timestamp.h"
+#include "utils/array.h"
+
+#include "core/token_text.h"
+
+/* A policy as read; intervals in microseconds. */
+typedef struct TrPolicy
+{
+	char name[NAMEDATALEN];
+	char prefix[TR_PREFIX_MAX + 1];
+	int64 ttl;
+	int64 overlap;
+	int64 replay_window;
+	int64 refresh_before;
+	int64 max_family_age; /* PG_INT64_MAX: no bound */
+	bool needs_rotation_key;
+	ArrayType *allowed_scopes; /* NULL: any */
+} TrPolicy;
+
+/*
+ * Read a policy under a fresh snapshot.  false: there is none of this name.
+ */
+extern bool tr_policy_read(const char *name, TrPolicy *policy);
+
+/*
+ * An interval in microseconds as PostgreSQL compares intervals (a month is 30
+ * days, a day 24 hours).  false: it is infinite or does not fit.
+ */
+extern bool tr_interval_usec(const Interval *interval, int64 *usec);
+
+/*
+ * Of these scopes (text[] without NULLs), is each one allowed?
+ */
+extern bool tr_policy_allows(const TrPolicy *policy, ArrayType *scopes);
+
+/*
+ * Those of the scopes that are allowed, in their order.
+ */
+extern ArrayType *tr_policy_allowed(const TrPolicy *policy, ArrayType *scopes);
+
+#endif /* TR_POLICY_H */

@@ -1,0 +1,298 @@
+/*
+ * usage.c
+ *	  Acceptances counted in shared memory: see usage.h.
+ *
+ * Every validation comes here, so the table is cut into partitions by a hash of
+ * database and token, and each partition has an LWLock of its own that guards
+ * all of it.  No two are held at once, nothing is called under them, and the
+ * common case is one lock and two cache lines.
+ *
+ * A partition is a hash table with chained buckets; the head of bucket number i
+ * lies in entry number i, which need not be in that bucket.  Entries never move,
+ * so a ticket is the number of an entry: it stays good from peek to done,
+ * because only the worker that peeked, the one worker in that database, removes
+ * entries of a database that exists.
+ */
+#include "postgres.h"
+
+#include "access/xlog.h"
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "storage/lwlock.h"
+#include "storage/shmem.h"
+
+#include "frame/settings.h"
+#include "frame/visits.h"
+#include "state/usage.h"
+
+#define NO_ENTRY (-1)
+
+typedef struct UsageEntry
+{
+	TrUsage usage; /* count 0: the entry is free */
+	int32 head;	   /* first entry of the bucket with this entry's number */
+	int32 next;	   /* in the same bucket, or in the list of free ones */
+	bool asked;	   /* the worker was asked to store this first use */
+} UsageEntry;
+
+StaticAssertDecl(sizeof(UsageEntry) <= 64, "a usage entry fits into a cache line");
+
+typedef struct UsagePartition
+{
+	int32 free;
+	int32 used; /* number of entries */
+} UsagePartition;
+
+typedef struct UsageTable
+{
+	UsagePartition partitions[TR_USAGE_PARTITIONS];
+	UsageEntry entries[FLEXIBLE_ARRAY_MEMBER]; /* those of the first partition first */
+} UsageTable;
+
+static UsageTable *table = NULL;
+static LWLockPadded *locks = NULL;
+
+/*
+ * How many entries a partition has.
+ */
+static inline int32
+partition_size(void)
+{
+	return Max(tr_ring_size * TR_USAGE_FACTOR / TR_USAGE_PARTITIONS, 1);
+}
+
+Size
+tr_usage_shmem_size(void)
+{
+	Size entries = mul_size(partition_size(), TR_USAGE_PARTITIONS);
+
+	return MAXALIGN(
+		add_size(offsetof(UsageTable, entries), mul_size(entries, sizeof(UsageEntry))));
+}
+
+void
+tr_usage_shmem_init(void)
+{
+	bool found;
+	int32 i;
+
+	locks = GetNamedLWLockTranche(TR_USAGE_TRANCHE);
+	table = ShmemInitStruct("token_rotation usage", tr_usage_shmem_size(), &found);
+	if (found)
+		return;
+
+	memset(table, 0, tr_usage_shmem_size());
+	for (i = 0; i < partition_size() * TR_USAGE_PARTITIONS; i++)
+	{
+		table->entries[i].head = NO_ENTRY;
+		table->entries[i].next = (i + 1) % partition_size() != 0 ? i + 1 : NO_ENTRY;
+	}
+	for (i = 0; i < TR_USAGE_PARTITIONS; i++)
+		table->partitions[i].free = i * partition_size();
+}
+
+/*
+ * Where a token belongs: its partition, and the number of its bucket, which is
+ * one within that partition.  Token ids are random; the hash is there for ids
+ * that somebody has made up.
+ */
+static inline int
+place_of(Oid database, const uint8 *token, int32 *bucket)
+{
+	uint32 hash = hash_combine(hash_bytes(token, TR_ID_BYTES), murmurhash32(database));
+	int partition = (int) (hash % TR_USAGE_PARTITIONS);
+
+	*bucket = partition * partition_size() +
+			  (int32) ((hash / TR_USAGE_PARTITIONS) % (uint32) partition_size());
+	return partition;
+}
+
+/*
+ * The entry of a token, or NULL.  Under the partition's lock.
+ */
+static inline UsageEntry *
+find(int32 bucket, const uint8 *token)
+{
+	int32 i;
+
+	for (i = table->entries[bucket].head; i != NO_ENTRY; i = table->entries[i].next)
+	{
+		UsageEntry *entry = &table->entries[i];
+
+		if (memcmp(entry->usage.token, token, TR_ID_BYTES) == 0 &&
+			entry->usage.database == MyDatabaseId)
+			return entry;
+	}
+	return NULL;
+}
+
+/*
+ * A new entry, or NULL when the partition is full.  Under its exclusive lock.
+ */
+static UsageEntry *
+make(int partition, int32 bucket, const uint8 *token, TimestampTz now)
+{
+	int32 i = table->partitions[partition].free;
+	UsageEntry *entry;
+
+	if (i == NO_ENTRY)
+		return NULL;
+	entry = &table->entries[i];
+	table->partitions[partition].free = entry->next;
+	table->partitions[partition].used++;
+	entry->next = table->entries[bucket].head;
+	table->entries[bucket].head = i;
+
+	entry->usage.database = MyDatabaseId;
+	memcpy(entry->usage.token, token, TR_ID_BYTES);
+	entry->usage.count = 0;
+	entry->usage.first_at = now;
+	entry->asked = false;
+	return entry;
+}
+
+/*
+ * Free an entry.  Under its partition's exclusive lock.
+ */
+static void
+remove_entry(int partition, int32 i)
+{
+	UsageEntry *entry = &table->entries[i];
+	int32 bucket;
+	int32 *link;
+
+	place_of(entry->usage.database, entry->usage.token, &bucket);
+	link = &table->entries[bucket].head;
+	while (*link != i)
+		link = &table->entries[*link].next;
+	*link = entry->next;
+
+	entry->usage.count = 0;
+	entry->next = table->partitions[partition].free;
+	table->partitions[partition].free = i;
+	table->partitions[partition].used--;
+}
+
+void
+tr_usage_note(const uint8 token[TR_ID_BYTES], TimestampTz now, bool first)
+{
+	TrDatabase *here = tr_visits_here();
+	UsageEntry *entry;
+	int partition;
+	int32 bucket;
+	bool ask = false;
+
+	/* a standby cannot store what would be counted */
+	if (table == NULL || here == NULL || RecoveryInProgress())
+		return;
+	partition = place_of(MyDatabaseId, token, &bucket);
+
+	LWLockAcquire(&locks[partition].lock, LW_EXCLUSIVE);
+	entry = find(bucket, token);
+	if (entry == NULL)
+		entry = make(partition, bucket, token, now);
+	if (entry != NULL)
+	{
+		entry->usage.count++;
+		entry->usage.last_at = now;
+		ask = first && !entry->asked;
+		entry->asked |= first;
+	}
+	LWLockRelease(&locks[partition].lock);
+
+	if (entry == NULL)
+		pg_atomic_fetch_add_u64(&here->lost_usage, 1);
+	if (ask)
+		tr_visits_ask(now);
+}
+
+bool
+tr_usage_seen(const uint8 token[TR_ID_BYTES])
+{
+	int partition;
+	int32 bucket;
+	bool seen;
+
+	if (table == NULL)
+		return false;
+	partition = place_of(MyDatabaseId, token, &bucket);
+	LWLockAcquire(&locks[partition].lock, LW_SHARED);
+	seen = find(bucket, token) != NULL;
+	LWLockRelease(&locks[partition].lock);
+	return seen;
+}
+
+/*
+ * Copy entries of one partition.
+ */
+static int
+peek_partition(int partition, TrUsage *usage, int *tickets, int max)
+{
+	int32 i = partition * partition_size();
+	int32 end = i + partition_size();
+	int count = 0;
+
+	LWLockAcquire(&locks[partition].lock, LW_SHARED);
+	if (table->partitions[partition].used == 0)
+		end = i;
+	for (; i < end && count < max; i++)
+	{
+		const TrUsage *found = &table->entries[i].usage;
+
+		if (found->count == 0 || found->database != MyDatabaseId)
+			continue;
+		usage[count] = *found;
+		tickets[count++] = i;
+	}
+	LWLockRelease(&locks[partition].lock);
+	return count;
+}
+
+int
+tr_usage_peek(TrUsage *usage, int *tickets, int max)
+{
+	int count = 0;
+	int i;
+
+	for (i = 0; i < TR_USAGE_PARTITIONS && count < max; i++)
+		count += peek_partition(i, usage + count, tickets + count, max - count);
+	return count;
+}
+
+void
+tr_usage_done(const TrUsage *usage, const int *tickets, int count)
+{
+	int i;
+
+	for (i = 0; i < count; i++)
+	{
+		int partition = tickets[i] / partition_size();
+		TrUsage *left = &table->entries[tickets[i]].usage;
+
+		LWLockAcquire(&locks[partition].lock, LW_EXCLUSIVE);
+		if (left->count == usage[i].count)
+			remove_entry(partition, tickets[i]);
+		else
+		{
+			left->count -= usage[i].count;
+			left->first_at = usage[i].last_at;
+		}
+		LWLockRelease(&locks[partition].lock);
+	}
+}
+
+void
+tr_usage_forget(Oid database)
+{
+	int32 i;
+
+	for (i = 0; i < partition_size() * TR_USAGE_PARTITIONS; i++)
+	{
+		int partition = i / partition_size();
+
+		LWLockAcquire(&locks[partition].lock, LW_EXCLUSIVE);
+		if (table->entries[i].usage.count > 0 && table->entries[i].usage.database == database)
+			remove_entry(partition, i);
+		LWLockRelease(&locks[partition].lock);
+	}
+}

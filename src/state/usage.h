@@ -1,0 +1,52 @@
+/*
+ * usage.h
+ *	  Acceptances counted in shared memory, because validation writes nothing.
+ *
+ * One entry a database and token, bounded by token_rotation.ring_size; the
+ * worker flushes them to token_cache and, first uses, to token.
+ */
+#ifndef TR_USAGE_H
+#define TR_USAGE_H
+
+#include "postgres.h"
+
+#include "datatype/timestamp.h"
+
+#include "frame/event.h"
+
+/* The tranche of the partitions' locks, for server/shmem.c to request. */
+#define TR_USAGE_TRANCHE "token_rotation_usage"
+#define TR_USAGE_PARTITIONS 64
+
+/* How many entries there are for each one of token_rotation.ring_size. */
+#define TR_USAGE_FACTOR 8
+
+extern Size tr_usage_shmem_size(void);
+extern void tr_usage_shmem_init(void);
+
+/*
+ * Count an acceptance of a token of the current database.  first says that its
+ * record knows of no use yet: the worker is asked to come at once, so that the
+ * first use is stored.  No room: counted as lost.
+ */
+extern void tr_usage_note(const uint8 token[TR_ID_BYTES], TimestampTz now, bool first);
+
+/*
+ * Was it accepted since the last flush?
+ */
+extern bool tr_usage_seen(const uint8 token[TR_ID_BYTES]);
+
+/*
+ * For the worker: copy up to max entries of the current database with their
+ * tickets; tr_usage_done subtracts what was copied and frees entries that
+ * nothing was added to meanwhile.
+ */
+extern int tr_usage_peek(TrUsage *usage, int *tickets, int max);
+extern void tr_usage_done(const TrUsage *usage, const int *tickets, int count);
+
+/*
+ * Discard what belongs to a database that is gone; from the launcher.
+ */
+extern void tr_usage_forget(Oid database);
+
+#endif /* TR_USAGE_H */

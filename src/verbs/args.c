@@ -1,0 +1,193 @@
+/*
+ * args.c
+ *	  Arguments of the SQL functions, checked: see args.h.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "frame/event.h"
+#include "frame/verdict.h"
+#include "state/policy.h"
+#include "verbs/args.h"
+
+#define MAX_SCOPE_BYTES 255
+#define MAX_SCOPES_BYTES 4096
+
+Datum
+tr_arg(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	if (PG_ARGISNULL(n))
+		tr_raise_null(name);
+	return PG_GETARG_DATUM(n);
+}
+
+text *
+tr_arg_text(FunctionCallInfo fcinfo, int n)
+{
+	return PG_ARGISNULL(n) ? NULL : PG_GETARG_TEXT_PP(n);
+}
+
+/*
+ * Does masking change this text, so that it holds something token-shaped?
+ */
+static bool
+holds_token(const char *value, size_t len)
+{
+	char *masked = palloc(tr_mask_room(len));
+	size_t masked_len = tr_token_mask(value, len, masked);
+	bool differs = masked_len != len || memcmp(masked, value, len) != 0;
+
+	pfree(masked);
+	return differs;
+}
+
+text *
+tr_arg_client(FunctionCallInfo fcinfo, int n)
+{
+	text *client = DatumGetTextPP(tr_arg(fcinfo, n, "client_id"));
+	size_t len = VARSIZE_ANY_EXHDR(client);
+
+	if (len < 1 || len >= TR_EVENT_TEXT)
+		tr_raise_value("client_id has a wrong length",
+					   psprintf("It has %zu bytes; 1 to 255 are allowed.", len),
+					   "Pass a short, stable name of the client.");
+	if (holds_token(VARDATA_ANY(client), len))
+		tr_raise_value("client_id holds a token",
+					   "Client ids are stored and shown in the clear.",
+					   "Pass the client's name, not its token.");
+	return client;
+}
+
+char *
+tr_arg_reason(FunctionCallInfo fcinfo, int n)
+{
+	text *reason = tr_arg_text(fcinfo, n);
+	char *masked;
+
+	if (reason == NULL)
+		return NULL;
+	if (VARSIZE_ANY_EXHDR(reason) >= TR_EVENT_TEXT)
+		tr_raise_value("reason is too long",
+					   psprintf("It has %zu bytes; 255 are allowed.",
+								(size_t) VARSIZE_ANY_EXHDR(reason)),
+					   "Keep the reason short and the story elsewhere.");
+	masked = palloc(TR_EVENT_TEXT);
+	tr_event_text(masked, VARDATA_ANY(reason), VARSIZE_ANY_EXHDR(reason));
+	return masked;
+}
+
+char *
+tr_arg_name(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	text *value = DatumGetTextPP(tr_arg(fcinfo, n, name));
+
+	return VARSIZE_ANY_EXHDR(value) < NAMEDATALEN ? text_to_cstring(value) : pstrdup("");
+}
+
+int64
+tr_arg_duration(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	int64 usec;
+
+	if (!tr_interval_usec(DatumGetIntervalP(tr_arg(fcinfo, n, name)), &usec) || usec < 0)
+		tr_raise_value(psprintf("%s is out of range", name),
+					   psprintf("It must be a finite interval of 0 or more; a month counts as 30 "
+								"days."),
+					   psprintf("Pass %s like '5 minutes'.", name));
+	return usec;
+}
+
+/*
+ * Check one scope against RFC 6749: %x21 / %x23-5B / %x5D-7E.
+ */
+static void
+check_scope(const text *scope)
+{
+	const unsigned char *bytes = (const unsigned char *) VARDATA_ANY(scope);
+	size_t len = VARSIZE_ANY_EXHDR(scope);
+	size_t i;
+
+	for (i = 0; i < len; i++)
+		if (bytes[i] < 0x21 || bytes[i] > 0x7e || bytes[i] == '"' || bytes[i] == '\\')
+			break;
+	if (len < 1 || len > MAX_SCOPE_BYTES || i < len)
+		tr_raise_value("scope is not valid",
+					   "A scope has 1 to 255 printable ASCII characters without space, double "
+					   "quote and backslash (RFC 6749, section 3.3).",
+					   "Pass scopes like 'orders:read'.");
+	if (holds_token(VARDATA_ANY(scope), len))
+		tr_raise_value("scope holds a token", "Scopes are stored and shown in the clear.",
+					   "Pass the scope's name, not a token.");
+}
+
+/*
+ * Are two texts the same bytes?
+ */
+static bool
+same_text(Datum a, Datum b)
+{
+	const text *x = (const text *) DatumGetPointer(a);
+	const text *y = (const text *) DatumGetPointer(b);
+
+	return VARSIZE_ANY_EXHDR(x) == VARSIZE_ANY_EXHDR(y) &&
+		   memcmp(VARDATA_ANY(x), VARDATA_ANY(y), VARSIZE_ANY_EXHDR(x)) == 0;
+}
+
+ArrayType *
+tr_arg_scopes(FunctionCallInfo fcinfo, int n)
+{
+	ArrayType *scopes = DatumGetArrayTypeP(tr_arg(fcinfo, n, "scopes"));
+	Datum *elements;
+	int count;
+	int i;
+	int j;
+
+	if (ARR_NDIM(scopes) > 1 || array_contains_nulls(scopes) || VARSIZE(scopes) > MAX_SCOPES_BYTES)
+		tr_raise_value("scopes are not valid",
+					   "They must be a list of one dimension without nulls, of at most 4 kB.",
+					   "Pass scopes like '{orders:read,orders:write}'.");
+	deconstruct_array(scopes, TEXTOID, -1, false, TYPALIGN_INT, &elements, NULL, &count);
+	for (i = 0; i < count; i++)
+	{
+		check_scope((const text *) DatumGetPointer(elements[i]));
+		for (j = 0; j < i; j++)
+			if (same_text(elements[i], elements[j]))
+				tr_raise_value("scopes hold a duplicate",
+							   psprintf("\"%s\" is there twice.", TextDatumGetCString(elements[i])),
+							   "Pass each scope once.");
+	}
+	return scopes;
+}
+
+int32
+tr_arg_max(FunctionCallInfo fcinfo, int n)
+{
+	int32 max = DatumGetInt32(tr_arg(fcinfo, n, "max_tokens"));
+
+	if (max < 1)
+		tr_raise_value("max_tokens is out of range", "It must be 1 or more.",
+					   "Leave it out for the default.");
+	return max;
+}
+
+TupleDesc
+tr_answer_desc(FunctionCallInfo fcinfo, TupleDesc *cache)
+{
+	if (*cache == NULL)
+	{
+		MemoryContext context;
+		TupleDesc desc;
+
+		if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+			elog(ERROR, "function does not return a row");
+		context = MemoryContextSwitchTo(TopMemoryContext);
+		*cache = BlessTupleDesc(CreateTupleDescCopy(desc));
+		MemoryContextSwitchTo(context);
+	}
+	return *cache;
+}

@@ -1,0 +1,67 @@
+/*
+ * args.h
+ *	  Arguments of the SQL functions, checked.
+ *
+ * A missing value raises 22004, a wrong one 22023, both with message, detail
+ * and hint.
+ */
+#ifndef TR_ARGS_H
+#define TR_ARGS_H
+
+#include "postgres.h"
+
+#include "access/tupdesc.h"
+#include "fmgr.h"
+#include "utils/array.h"
+
+#include "frame/record.h"
+
+/*
+ * An argument that must not be NULL.
+ */
+extern Datum tr_arg(FunctionCallInfo fcinfo, int n, const char *name);
+
+/*
+ * A text argument that may be NULL.
+ */
+extern text *tr_arg_text(FunctionCallInfo fcinfo, int n);
+
+/*
+ * A client id: 1 to 255 bytes that hold no token.
+ */
+extern text *tr_arg_client(FunctionCallInfo fcinfo, int n);
+
+/*
+ * A reason that a caller gives: NULL or at most 255 bytes; masked.
+ */
+extern char *tr_arg_reason(FunctionCallInfo fcinfo, int n);
+
+/*
+ * A name (of a policy, a role): not NULL, and "" when it cannot be one for its
+ * length, so that looking it up finds nothing.
+ */
+extern char *tr_arg_name(FunctionCallInfo fcinfo, int n, const char *name);
+
+/*
+ * A duration in microseconds, 0 or longer and finite.
+ */
+extern int64 tr_arg_duration(FunctionCallInfo fcinfo, int n, const char *name);
+
+/*
+ * Scopes: one dimension, no NULL, no duplicate, each a scope-token of RFC 6749
+ * section 3.3 of at most 255 bytes, at most 4 kB together.
+ */
+extern ArrayType *tr_arg_scopes(FunctionCallInfo fcinfo, int n);
+
+/*
+ * How many tokens a call may work on: 1 or more.
+ */
+extern int32 tr_arg_max(FunctionCallInfo fcinfo, int n);
+
+/*
+ * The blessed descriptor of the function's composite answer.  It is looked up
+ * once a session and function, because the answers never change.
+ */
+extern TupleDesc tr_answer_desc(FunctionCallInfo fcinfo, TupleDesc *cache);
+
+#endif /* TR_ARGS_H */

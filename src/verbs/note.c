@@ -1,0 +1,84 @@
+/*
+ * note.c
+ *	  What verbs tell the audit trail of tokens: see note.h.
+ */
+#include "postgres.h"
+
+#include "access/xlog.h"
+#include "utils/builtins.h"
+#include "utils/uuid.h"
+
+#include "frame/settings.h"
+#include "frame/verdict.h"
+#include "state/ring.h"
+#include "verbs/note.h"
+
+void
+tr_note_begin(TrEvent *event, const char *name, const TrToken *token)
+{
+	size_t owner_len = Min(VARSIZE_ANY_EXHDR(token->owner), NAMEDATALEN - 1);
+
+	tr_event_begin(event, name);
+	event->has_token = true;
+	memcpy(event->token, token->id, TR_ID_BYTES);
+	tr_event_text(event->client_id, VARDATA_ANY(token->client_id),
+				  VARSIZE_ANY_EXHDR(token->client_id));
+	memcpy(event->owner, VARDATA_ANY(token->owner), owner_len);
+	event->owner[owner_len] = '\0';
+}
+
+/*
+ * Put in what the back end says of the request's origin.
+ */
+static void
+set_origin(TrEvent *event, const text *origin)
+{
+	if (origin != NULL)
+		tr_event_text(event->origin, VARDATA_ANY(origin), VARSIZE_ANY_EXHDR(origin));
+}
+
+void
+tr_note_refusal(const char *name, TrReason reason, const TrToken *token, const text *origin)
+{
+	TrEvent event;
+	bool fail = tr_audit_overflow == TR_OVERFLOW_FAIL;
+
+	if (token == NULL)
+	{
+		tr_ring_junk(name, tr_reason_text(reason));
+		return;
+	}
+	tr_note_begin(&event, name, token);
+	set_origin(&event, origin);
+	strlcpy(event.reason, tr_reason_text(reason), sizeof(event.reason));
+	if (!tr_ring_put(&event, !fail) && fail)
+		tr_raise_ring_full();
+}
+
+void
+tr_note_refused_validation(TrReason reason, const TrToken *token, const text *origin)
+{
+	if (tr_audit_validations == TR_AUDIT_NONE)
+		return;
+	if (!RecoveryInProgress())
+		tr_note_refusal(TR_EVENT_VALIDATION_REFUSED, reason, token, origin);
+	else if (token != NULL)
+		ereport(LOG, (errmsg("token refused on a standby: %s", tr_reason_text(reason)),
+					  errdetail("The token id is %s.",
+								DatumGetCString(DirectFunctionCall1(
+									uuid_out, PointerGetDatum(token->id))))));
+}
+
+void
+tr_note_replay(const TrToken *token, const TrToken *successor, const text *origin)
+{
+	TrEvent event;
+
+	tr_note_begin(&event, TR_EVENT_REPLAYED, token);
+	event.has_successor = true;
+	memcpy(event.successor, successor->id, TR_ID_BYTES);
+	set_origin(&event, origin);
+	strlcpy(event.reason, tr_reason_text(TR_OK), sizeof(event.reason));
+	if (!tr_ring_put(&event, false))
+		tr_raise_ring_full();
+}

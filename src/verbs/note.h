@@ -1,0 +1,39 @@
+/*
+ * note.h
+ *	  What verbs tell the audit trail of tokens.
+ */
+#ifndef TR_NOTE_H
+#define TR_NOTE_H
+
+#include "postgres.h"
+
+#include "frame/event.h"
+#include "frame/record.h"
+
+/*
+ * Begin an event about a token.
+ */
+extern void tr_note_begin(TrEvent *event, const char *name, const TrToken *token);
+
+/*
+ * Record a refusal although the caller may roll back.  token: whose secret
+ * matched; NULL: nothing was proven, the refusal is counted as junk.  origin
+ * may be NULL.  Raises 53400 where the ring is full and audit_overflow says
+ * fail.
+ */
+extern void tr_note_refusal(const char *name, TrReason reason, const TrToken *token,
+							const text *origin);
+
+/*
+ * The same for a validation, where the setting audit_validations asks for it.
+ * On a standby, which can store nothing, it is logged.
+ */
+extern void tr_note_refused_validation(TrReason reason, const TrToken *token, const text *origin);
+
+/*
+ * Record that a successor was handed out again, before it is; raises 53400
+ * when the ring is full.
+ */
+extern void tr_note_replay(const TrToken *token, const TrToken *successor, const text *origin);
+
+#endif /* TR_NOTE_H */

@@ -1,0 +1,40 @@
+/*
+ * present.h
+ *	  A token or rotation key that somebody presents.
+ */
+#ifndef TR_PRESENT_H
+#define TR_PRESENT_H
+
+#include "postgres.h"
+
+#include "utils/snapshot.h"
+
+#include "frame/record.h"
+
+/* The secret points into the caller's text. */
+typedef struct TrPresented
+{
+	TrTokenText text;
+	uint8 hash[TR_HASH_BYTES];
+} TrPresented;
+
+/*
+ * Read and hash what is presented; the hashing is the same whether or not such
+ * a token exists.  false: malformed (NULL is, too).
+ */
+extern bool tr_present(const text *value, TrPresented *presented);
+
+/*
+ * What may be told of a token that was found, or not, before anything else is:
+ * ok, unknown (also for a realm that the caller is not a member of) or
+ * bad_secret.
+ */
+extern TrReason tr_present_match(const TrPresented *presented, bool found, const TrToken *token);
+
+/*
+ * Read the token that was presented, without a lock, and match it: malformed,
+ * unknown, bad_secret or ok.
+ */
+extern TrReason tr_present_read(const text *value, TrPresented *presented, TrToken *token);
+
+#endif /* TR_PRESENT_H */

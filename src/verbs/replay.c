@@ -1,0 +1,121 @@
+/*
+ * replay.c
+ *	  The same rotation asked again, because its answer got lost.
+ */
+#include "postgres.h"
+
+#include "utils/snapmgr.h"
+
+#include "frame/settings.h"
+#include "frame/verdict.h"
+#include "state/audit.h"
+#include "state/cache.h"
+#include "state/cutoff.h"
+#include "state/store.h"
+#include "state/usage.h"
+#include "verbs/precommit.h"
+#include "verbs/rotate.h"
+
+/*
+ * Derive the successor's secrets from a nonce.
+ */
+static void
+derive(TrRotate *rotate, const uint8 *nonce, bool rotation_key)
+{
+	tr_mint_derive(rotate->proof, nonce, rotate->token.id, rotate->successor.id, rotation_key,
+				   &rotate->secrets);
+}
+
+/*
+ * Is this nonce the one that the successor was made with?
+ */
+static bool
+derives_successor(TrRotate *rotate, const TrCached *cached)
+{
+	TrToken *successor = &rotate->successor;
+	uint8 hash[TR_HASH_BYTES];
+
+	if (!cached->has_nonce)
+		return false;
+	derive(rotate, cached->nonce, successor->has_rotation_hash);
+	if (!tr_secret_hash(rotate->secrets.token, hash))
+		tr_raise_crypto();
+	return tr_hash_equal(hash, successor->secret_hash);
+}
+
+/*
+ * Was the successor ever accepted, or rotated itself?
+ */
+static bool
+was_used(const TrToken *token)
+{
+	TrCached cached;
+	bool used;
+
+	used = token->life.status != TR_ACTIVE || token->first_used_at != TR_NEVER ||
+		   token->last_used_at != TR_NEVER || tr_usage_seen(token->id);
+	if (!used && tr_cache_lock(token->id, &cached))
+		used = cached.first_used_at != TR_NEVER || cached.last_used_at != TR_NEVER;
+	return used;
+}
+
+/*
+ * The nonce is lost.  Nobody can compute the first answer again, so an unused
+ * successor gets a new secret; a used one is in somebody's hands.
+ */
+static TrReason
+reissue(TrRotate *rotate)
+{
+	TrToken *successor = &rotate->successor;
+	uint8 nonce[TR_NONCE_BYTES];
+	TrEvent event;
+
+	if (was_used(successor))
+		return TR_REPLAY_ENDED;
+	tr_mint_random(nonce, sizeof(nonce));
+	derive(rotate, nonce, successor->has_rotation_hash);
+	tr_mint_hashes(successor, &rotate->secrets);
+	tr_store_update(successor);
+	tr_cache_update(successor, NULL);
+	tr_cache_update(&rotate->token, nonce);
+	tr_wipe(nonce, sizeof(nonce));
+
+	tr_note_begin(&event, TR_EVENT_REISSUED, &rotate->token);
+	event.has_successor = true;
+	memcpy(event.successor, successor->id, TR_ID_BYTES);
+	strlcpy(event.reason, "nonce lost", sizeof(event.reason));
+	tr_audit_write(&event, NULL);
+	tr_precommit_check(&rotate->token);
+	return TR_OK;
+}
+
+TrReason
+tr_replay(TrRotate *rotate)
+{
+	TrToken *successor = &rotate->successor;
+	TrRules rules = tr_rules();
+	TrCached cached;
+	Snapshot snapshot;
+	TrReason reason;
+	bool same;
+
+	if (!tr_store_lock_successor(&rotate->token, successor))
+		return TR_REPLAY_ENDED;
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	tr_cutoff_apply(successor, snapshot);
+	UnregisterSnapshot(snapshot);
+	reason = tr_life_verdict(&successor->life, rotate->now, &rules);
+	if (reason != TR_OK)
+		return reason == TR_EXPIRED_REASON || reason == TR_OVERLAP_ENDED ? TR_REPLAY_ENDED : reason;
+
+	tr_cache_lock(rotate->token.id, &cached);
+	same = derives_successor(rotate, &cached);
+	tr_wipe(&cached, sizeof(cached));
+	if (!same)
+		return reissue(rotate);
+
+	/* recorded before the secret leaves: the caller may roll back */
+	tr_note_replay(&rotate->token, successor, rotate->origin);
+	rotate->replayed = true;
+	return TR_OK;
+}

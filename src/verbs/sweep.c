@@ -1,0 +1,138 @@
+/*
+ * sweep.c
+ *	  tr_sweep and tr_prune: recording ends, and forgetting what ended long ago.
+ *
+ * Validity never waits for a sweep: the verdict weighs the time itself.  A
+ * sweep makes the stored status agree with it, so that no setting and no clock
+ * revives what has ended.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "utils/timestamp.h"
+
+#include "frame/caller.h"
+#include "frame/catalog.h"
+#include "frame/settings.h"
+#include "frame/verdict.h"
+#include "frame/xact.h"
+#include "state/audit.h"
+#include "state/cache.h"
+#include "state/store.h"
+#include "verbs/args.h"
+#include "verbs/note.h"
+#include "verbs/sweep.h"
+
+/*
+ * Record one end; the token is locked.
+ */
+static void
+record_end(TrToken *token, TrStep step, TimestampTz now)
+{
+	TrCached cached;
+	bool in_cache = tr_cache_lock(token->id, &cached);
+
+	if (!tr_life_step(token->life.status, step, &token->life.status))
+		elog(ERROR, "a token that is due has no such step");
+	/* it lived to its own expiry because windows were not enforced */
+	if (step == TR_STEP_EXPIRE && token->life.rotated_at != TR_NEVER)
+		token->life.overlap_ends_at = token->life.expires_at;
+	if (token->first_used_at == TR_NEVER)
+		token->first_used_at = cached.first_used_at;
+	token->last_used_at = Max(token->last_used_at, cached.last_used_at);
+	tr_store_update(token);
+
+	/* the nonce outlives a short window */
+	if (in_cache && token->life.replay_ends_at > now)
+		tr_cache_update(token, cached.has_nonce ? cached.nonce : NULL);
+	else
+		tr_cache_drop(token->id);
+	tr_wipe(&cached, sizeof(cached));
+
+	if (step == TR_STEP_END_OVERLAP)
+	{
+		TrEvent event;
+
+		tr_note_begin(&event, TR_EVENT_OVERLAP_ENDED, token);
+		tr_audit_write(&event, NULL);
+	}
+}
+
+int
+tr_sweep_run(ArrayType *realms, int max, TimestampTz *next)
+{
+	TrRules rules = tr_rules();
+	TimestampTz now = GetCurrentTimestamp();
+	ListCell *cell;
+	int ended = 0;
+
+	foreach (cell, tr_store_lock_due(now, &rules, realms, max))
+	{
+		TrToken *token = lfirst(cell);
+		TrStep step;
+
+		if (!tr_life_due(&token->life, now, &rules, &step))
+			continue;
+		record_end(token, step, now);
+		ended++;
+	}
+	if (next != NULL)
+		*next = tr_store_next_due(now, &rules);
+	return ended;
+}
+
+PG_FUNCTION_INFO_V1(tr_sweep);
+
+/*
+ * tr_sweep(max_tokens): how many ends this call recorded.
+ */
+Datum
+tr_sweep(PG_FUNCTION_ARGS)
+{
+	TrSection section;
+	int32 max;
+	int ended;
+
+	tr_catalog();
+	tr_xact_writes("tr_sweep()");
+	max = tr_arg_max(fcinfo, 0);
+
+	tr_section_begin(&section);
+	ended = tr_sweep_run(tr_realm_array_of_caller(), max, NULL);
+	tr_section_end(&section);
+	PG_RETURN_INT32(ended);
+}
+
+PG_FUNCTION_INFO_V1(tr_prune);
+
+/*
+ * tr_prune(before, max_tokens): how many tokens this call deleted.
+ */
+Datum
+tr_prune(PG_FUNCTION_ARGS)
+{
+	TimestampTz before;
+	TrSection section;
+	TrEvent event;
+	int64 pruned;
+	int32 max;
+
+	tr_catalog();
+	tr_xact_writes("tr_prune()");
+	before = DatumGetTimestampTz(tr_arg(fcinfo, 0, "before"));
+	if (TIMESTAMP_NOT_FINITE(before))
+		tr_raise_value("before is out of range", "It must be a finite moment.",
+					   "Pass a moment like now() - interval '90 days'.");
+	max = tr_arg_max(fcinfo, 1);
+
+	tr_section_begin(&section);
+	pruned = tr_store_prune(before, tr_realm_array_of_caller(), max);
+	if (pruned > 0)
+	{
+		tr_event_begin(&event, TR_EVENT_PRUNED);
+		tr_audit_write(&event, psprintf("{\"before\": \"%s\", \"tokens\": " INT64_FORMAT "}",
+										timestamptz_to_str(before), pruned));
+	}
+	tr_section_end(&section);
+	PG_RETURN_INT32((int32) pruned);
+}

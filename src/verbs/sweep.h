@@ -1,0 +1,22 @@
+/*
+ * sweep.h
+ *	  Recording the ends of windows and lives.
+ */
+#ifndef TR_SWEEP_H
+#define TR_SWEEP_H
+
+#include "postgres.h"
+
+#include "datatype/timestamp.h"
+#include "utils/array.h"
+
+/*
+ * Record the end of up to max tokens whose overlap window or life is over,
+ * oldest first, with an audit row for each ended overlap.  Called inside a
+ * section.  realms: only of these (text[]), NULL: of all.  Returns how many;
+ * *next (may be NULL) becomes the time of the next end, TR_FOREVER if there is
+ * none.  Tokens that others hold are left for the next time.
+ */
+extern int tr_sweep_run(ArrayType *realms, int max, TimestampTz *next);
+
+#endif /* TR_SWEEP_H */
