@@ -56,7 +56,7 @@ pin_settings(void)
 		{"default_transaction_isolation", "read committed"},
 		{"default_transaction_read_only", "off"},
 		{"default_transaction_deferrable", "off"},
-		{"synchronous_commit", "on"},
+		{"synchronous_commit", "local"}, /* a standby that is gone must not keep it here */
 		{"statement_timeout", "0"},
 		{"lock_timeout", "1s"},
 		{"idle_in_transaction_session_timeout", "0"},

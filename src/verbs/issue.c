@@ -96,7 +96,7 @@ store_new(TrToken *token)
 	tr_section_begin(&section);
 	tr_store_insert(token);
 	tr_cache_insert(token);
-	tr_audit_write(&event, NULL);
+	tr_audit_write(&event, tr_note_made(token));
 	tr_section_end(&section);
 	tr_precommit_check(token);
 }

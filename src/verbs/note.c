@@ -6,6 +6,7 @@
 
 #include "access/xlog.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
 #include "utils/uuid.h"
 
 #include "frame/settings.h"
@@ -25,6 +26,15 @@ tr_note_begin(TrEvent *event, const char *name, const TrToken *token)
 				  VARSIZE_ANY_EXHDR(token->client_id));
 	memcpy(event->owner, VARDATA_ANY(token->owner), owner_len);
 	event->owner[owner_len] = '\0';
+}
+
+char *
+tr_note_made(const TrToken *token)
+{
+	/* a policy's name has no character that JSON would want quoted */
+	return psprintf("{\"policy\": \"%.*s\", \"expires_at\": \"%s\"}",
+					(int) VARSIZE_ANY_EXHDR(token->policy), VARDATA_ANY(token->policy),
+					timestamptz_to_str(token->life.expires_at));
 }
 
 /*

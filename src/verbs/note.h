@@ -16,6 +16,11 @@
 extern void tr_note_begin(TrEvent *event, const char *name, const TrToken *token);
 
 /*
+ * What the trail says of a token that was made, as JSON: its policy and expiry.
+ */
+extern char *tr_note_made(const TrToken *token);
+
+/*
  * Record a refusal although the caller may roll back.  token: whose secret
  * matched; NULL: nothing was proven, the refusal is counted as junk.  origin
  * may be NULL.  Raises 53400 where the ring is full and audit_overflow says

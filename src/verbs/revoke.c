@@ -97,26 +97,46 @@ end_tokens(TrToken *token, bool family, const char *reason)
 }
 
 /*
- * May the holder of this locked token end it?  Not when it has ended already:
- * an old token from a log must be no switch that ends its family.
+ * May the holder of this locked token end it?  TR_OK, or why not: when it has
+ * ended already, because an old token from a log must be no switch that ends
+ * its family.
  */
-static bool
+static TrReason
 may_end(TrToken *token)
 {
 	TrRules rules = tr_rules();
 	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	TrReason verdict;
 
 	tr_cutoff_apply(token, snapshot);
 	UnregisterSnapshot(snapshot);
-	switch (tr_life_verdict(&token->life, GetCurrentTimestamp(), &rules))
-	{
-		case TR_OK:
-		case TR_BLOCKED:
-		case TR_NOT_YET_VALID:
-			return true;
-		default:
-			return false;
-	}
+	verdict = tr_life_verdict(&token->life, GetCurrentTimestamp(), &rules);
+	return verdict == TR_BLOCKED || verdict == TR_NOT_YET_VALID ? TR_OK : verdict;
+}
+
+/*
+ * End the token that was presented, or its family.  TR_OK, or why not; *proven
+ * says whether its secret matched.
+ */
+static TrReason
+revoke_held(const text *value, bool family, const char *reason, TrToken *token, bool *proven)
+{
+	TrPresented presented;
+	TrReason verdict = tr_present_read(value, &presented, token);
+	TrSection section;
+
+	*proven = verdict == TR_OK;
+	if (verdict != TR_OK)
+		return verdict;
+	tr_section_begin(&section);
+	verdict = tr_present_match(&presented, tr_store_lock(presented.text.id, token), token);
+	*proven = verdict == TR_OK;
+	if (verdict == TR_OK)
+		verdict = may_end(token);
+	if (verdict == TR_OK)
+		end_tokens(token, family, reason);
+	tr_section_end(&section);
+	return verdict;
 }
 
 PG_FUNCTION_INFO_V1(tr_revoke);
@@ -127,31 +147,20 @@ PG_FUNCTION_INFO_V1(tr_revoke);
 Datum
 tr_revoke(PG_FUNCTION_ARGS)
 {
-	TrPresented presented;
 	TrToken token = {0};
-	TrSection section;
 	TrReason verdict;
 	char *reason;
 	bool family;
-	int ended = 0;
+	bool proven;
 
 	tr_catalog();
 	tr_xact_writes("tr_revoke()");
 	reason = tr_arg_reason(fcinfo, 1);
 	family = DatumGetBool(tr_arg(fcinfo, 2, "family"));
-	verdict = tr_present_read(tr_arg_text(fcinfo, 0), &presented, &token);
+	verdict = revoke_held(tr_arg_text(fcinfo, 0), family, reason, &token, &proven);
 	if (verdict != TR_OK)
-	{
-		tr_note_refusal(TR_EVENT_REVOCATION_REFUSED, verdict, NULL, NULL);
-		PG_RETURN_BOOL(false);
-	}
-
-	tr_section_begin(&section);
-	if (tr_present_match(&presented, tr_store_lock(presented.text.id, &token), &token) == TR_OK &&
-		may_end(&token))
-		ended = end_tokens(&token, family, reason);
-	tr_section_end(&section);
-	PG_RETURN_BOOL(ended > 0);
+		tr_note_refusal(TR_EVENT_REVOCATION_REFUSED, verdict, proven ? &token : NULL, NULL);
+	PG_RETURN_BOOL(verdict == TR_OK);
 }
 
 PG_FUNCTION_INFO_V1(tr_revoke_id);

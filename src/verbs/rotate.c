@@ -161,7 +161,7 @@ make_successor(TrRotate *rotate)
 	if (rotate->origin != NULL)
 		tr_event_text(event.origin, VARDATA_ANY(rotate->origin), VARSIZE_ANY_EXHDR(rotate->origin));
 	strlcpy(event.reason, rotate->by_id ? "operator" : "holder", sizeof(event.reason));
-	tr_audit_write(&event, NULL);
+	tr_audit_write(&event, tr_note_made(successor));
 
 	tr_precommit_check(&rotate->token);
 	return TR_OK;

@@ -56,6 +56,21 @@ require_realm(const char *name)
 }
 
 /*
+ * Move the tokens.  A rotation that this waits for leaves a successor that the
+ * statement could not see yet, so it is repeated until it finds none.
+ */
+static int64
+move_tokens(const char *from, const char *to)
+{
+	int64 total = 0;
+	int64 moved;
+
+	while ((moved = tr_store_set_owner(from, to)) > 0)
+		total += moved;
+	return total;
+}
+
+/*
  * Move everything in the order of the locks, and write one audit row.  Tokens
  * come first: who holds one takes the lock of the cutoffs when he commits.  Under
  * that lock no cutoff is in flight, which would stay behind with the old realm.
@@ -75,7 +90,7 @@ move(const char *from, const char *to)
 	tr_event_text(old_name, from, strlen(from));
 
 	tr_section_begin(&section);
-	tokens = tr_store_set_owner(from, to);
+	tokens = move_tokens(from, to);
 	tr_cache_set_owner(from, to);
 	tr_cutoff_lock();
 	tr_cutoff_set_owner(from, to);
