@@ -83,17 +83,38 @@ tr_rows_lock(TrRows *rows, LockTupleMode mode)
 	}
 }
 
+/*
+ * Take a tuple apart whose table has more columns than are asked for.
+ */
+static void
+deform_first(HeapTuple tuple, TupleDesc desc, int columns, Datum *values, bool *nulls)
+{
+	Datum *all_values = palloc(desc->natts * sizeof(Datum));
+	bool *all_nulls = palloc(desc->natts * sizeof(bool));
+
+	heap_deform_tuple(tuple, desc, all_values, all_nulls);
+	memcpy(values, all_values, columns * sizeof(Datum));
+	memcpy(nulls, all_nulls, columns * sizeof(bool));
+	pfree(all_values);
+	pfree(all_nulls);
+}
+
 void
-tr_rows_copy(TrRows *rows, Datum *values, bool *nulls)
+tr_rows_copy(TrRows *rows, int columns, Datum *values, bool *nulls)
 {
 	TupleDesc desc = RelationGetDescr(rows->heap);
 	HeapTuple tuple = ExecCopySlotHeapTuple(rows->slot);
 	int i;
 
-	heap_deform_tuple(tuple, desc, values, nulls);
+	if (desc->natts == columns)
+		heap_deform_tuple(tuple, desc, values, nulls);
+	else if (desc->natts > columns)
+		deform_first(tuple, desc, columns, values, nulls);
+	else
+		elog(ERROR, "table \"%s\" lacks columns", RelationGetRelationName(rows->heap));
 	if (!HeapTupleHasExternal(tuple))
 		return;
-	for (i = 0; i < desc->natts; i++)
+	for (i = 0; i < columns; i++)
 	{
 		if (!nulls[i] && TupleDescAttr(desc, i)->attlen == -1 &&
 			VARATT_IS_EXTERNAL(DatumGetPointer(values[i])))
@@ -126,7 +147,8 @@ tr_key_text(ScanKey key, AttrNumber column, Datum value)
 }
 
 bool
-tr_row_read(Oid heap, Oid index, const uint8 *uuid, Snapshot snapshot, Datum *values, bool *nulls)
+tr_row_read(Oid heap, Oid index, const uint8 *uuid, Snapshot snapshot, int columns, Datum *values,
+			bool *nulls)
 {
 	TrRows rows;
 	ScanKeyData key;
@@ -137,13 +159,14 @@ tr_row_read(Oid heap, Oid index, const uint8 *uuid, Snapshot snapshot, Datum *va
 	tr_rows_seek(&rows, &key, 1);
 	found = tr_rows_next(&rows);
 	if (found)
-		tr_rows_copy(&rows, values, nulls);
+		tr_rows_copy(&rows, columns, values, nulls);
 	tr_rows_end(&rows);
 	return found;
 }
 
 bool
-tr_row_lock(Oid heap, Oid index, const uint8 *uuid, LockTupleMode mode, Datum *values, bool *nulls)
+tr_row_lock(Oid heap, Oid index, const uint8 *uuid, LockTupleMode mode, int columns, Datum *values,
+			bool *nulls)
 {
 	TrRows rows;
 	ScanKeyData key;
@@ -154,7 +177,7 @@ tr_row_lock(Oid heap, Oid index, const uint8 *uuid, LockTupleMode mode, Datum *v
 	tr_rows_seek(&rows, &key, 1);
 	found = tr_rows_next(&rows) && tr_rows_lock(&rows, mode);
 	if (found)
-		tr_rows_copy(&rows, values, nulls);
+		tr_rows_copy(&rows, columns, values, nulls);
 	tr_rows_end(&rows);
 	return found;
 }

@@ -60,10 +60,11 @@ extern bool tr_rows_next(TrRows *rows);
 extern bool tr_rows_lock(TrRows *rows, LockTupleMode mode);
 
 /*
- * Take the row in the slot apart, from a copy in CurrentMemoryContext that
- * outlives the scan; nothing in it points into a TOAST table.
+ * Take the first columns of the row in the slot apart, from a copy in
+ * CurrentMemoryContext that outlives the scan; nothing in it points into a
+ * TOAST table.  A table may have columns that a DBA added behind ours.
  */
-extern void tr_rows_copy(TrRows *rows, Datum *values, bool *nulls);
+extern void tr_rows_copy(TrRows *rows, int columns, Datum *values, bool *nulls);
 
 extern void tr_rows_end(TrRows *rows);
 
@@ -78,9 +79,9 @@ extern void tr_key_text(ScanKey key, AttrNumber column, Datum value);
  * caller's fresh snapshot.  false: none.  The second one locks the row first,
  * waiting for it if need be, and reads its newest version.
  */
-extern bool tr_row_read(Oid heap, Oid index, const uint8 *uuid, Snapshot snapshot, Datum *values,
-						bool *nulls);
-extern bool tr_row_lock(Oid heap, Oid index, const uint8 *uuid, LockTupleMode mode, Datum *values,
-						bool *nulls);
+extern bool tr_row_read(Oid heap, Oid index, const uint8 *uuid, Snapshot snapshot, int columns,
+						Datum *values, bool *nulls);
+extern bool tr_row_lock(Oid heap, Oid index, const uint8 *uuid, LockTupleMode mode, int columns,
+						Datum *values, bool *nulls);
 
 #endif /* TR_ROWS_H */

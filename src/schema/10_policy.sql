@@ -21,10 +21,10 @@ CREATE TABLE token_rotation.policy (
            AND ttl OPERATOR(pg_catalog.<=) '100 years'::pg_catalog.interval),
     CONSTRAINT policy_overlap_check
         CHECK (overlap OPERATOR(pg_catalog.>=) '0'::pg_catalog.interval
-           AND overlap OPERATOR(pg_catalog.<=) ttl),
+           AND overlap OPERATOR(pg_catalog.<=) '100 years'::pg_catalog.interval),
     CONSTRAINT policy_replay_window_check
         CHECK (replay_window OPERATOR(pg_catalog.>=) '0'::pg_catalog.interval
-           AND replay_window OPERATOR(pg_catalog.<=) ttl),
+           AND replay_window OPERATOR(pg_catalog.<=) '100 years'::pg_catalog.interval),
     CONSTRAINT policy_refresh_before_check
         CHECK (refresh_before OPERATOR(pg_catalog.>=) '0'::pg_catalog.interval
            AND refresh_before OPERATOR(pg_catalog.<=) '100 years'::pg_catalog.interval),
@@ -41,8 +41,8 @@ COMMENT ON TABLE token_rotation.policy IS
 COMMENT ON COLUMN token_rotation.policy.name IS 'lower-case name; a policy that live tokens use can be neither renamed nor deleted';
 COMMENT ON COLUMN token_rotation.policy.prefix IS 'what new token texts begin with; for people and secret scanners';
 COMMENT ON COLUMN token_rotation.policy.ttl IS 'life of a token, from 1 second';
-COMMENT ON COLUMN token_rotation.policy.overlap IS 'how long a rotated token stays valid beside its successor; 0: not at all';
-COMMENT ON COLUMN token_rotation.policy.replay_window IS 'how long the same rotation asked again gets the same answer';
+COMMENT ON COLUMN token_rotation.policy.overlap IS 'how long a rotated token stays valid beside its successor, at most to its own expiry; 0: not at all';
+COMMENT ON COLUMN token_rotation.policy.replay_window IS 'how long the same rotation asked again gets the same answer, at most to the old token''s expiry; 0: not at all';
 COMMENT ON COLUMN token_rotation.policy.refresh_before IS 'refresh_at lies this long before expires_at, but at most a quarter of the life';
 COMMENT ON COLUMN token_rotation.policy.max_family_age IS 'bound on the life of a token and all its successors together; NULL: none';
 COMMENT ON COLUMN token_rotation.policy.rotation_proof IS 'what proves the right to rotate: token, or a rotation_key that never travels with requests';

@@ -16,7 +16,7 @@ CREATE FUNCTION @extschema@.tr_set_owner("from" text, "to" text) RETURNS bigint
     AS 'MODULE_PATHNAME', 'tr_set_owner'
     LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE;
 COMMENT ON FUNCTION @extschema@.tr_set_owner(text, text) IS
-    'move every token, cutoff and block of a realm, which may have been dropped, to another; for superusers; returns how many tokens';
+    'move every token of a realm, which may have been dropped, to another, and let its cutoffs and blocks speak there too; for superusers; returns how many tokens';
 
 -- New functions are open to PUBLIC until somebody revokes that.
 DO LANGUAGE plpgsql $$

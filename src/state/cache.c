@@ -78,7 +78,7 @@ tr_cache_read(const uint8 *id, Snapshot snapshot, TrToken *token)
 	Datum values[COLUMNS];
 	bool nulls[COLUMNS];
 
-	if (!tr_row_read(catalog->cache, catalog->cache_pkey, id, snapshot, values, nulls))
+	if (!tr_row_read(catalog->cache, catalog->cache_pkey, id, snapshot, COLUMNS, values, nulls))
 		return false;
 	/* the mark of a complete cache is no token, and a damaged row is no answer */
 	if (nulls[COL_STATUS] || !copy_bytes(token->secret_hash, values[COL_SECRET_HASH]))
@@ -114,8 +114,8 @@ tr_cache_lock(const uint8 *id, TrCached *cached)
 	memset(cached, 0, sizeof(*cached));
 	cached->first_used_at = TR_NEVER;
 	cached->last_used_at = TR_NEVER;
-	if (!tr_row_lock(catalog->cache, catalog->cache_pkey, id, LockTupleNoKeyExclusive, values,
-					 nulls))
+	if (!tr_row_lock(catalog->cache, catalog->cache_pkey, id, LockTupleNoKeyExclusive, COLUMNS,
+					 values, nulls))
 		return false;
 	cached->has_nonce = !nulls[COL_NONCE] && copy_bytes(cached->nonce, values[COL_NONCE]);
 	cached->first_used_at = time_of(values, nulls, COL_FIRST_USED_AT, TR_NEVER);

@@ -137,23 +137,21 @@ tr_cutoff_unblock(const char *client_id, List *realms)
 }
 
 void
-tr_cutoff_set_owner(const char *from, const char *to)
+tr_cutoff_copy(const char *from, const char *to)
 {
 	static TrSql cutoffs = {
-		.text = "WITH moved AS (DELETE FROM token_rotation.cutoff c"
-				" WHERE c.owner OPERATOR(pg_catalog.=) $1 RETURNING c.*)"
-				" INSERT INTO token_rotation.cutoff AS c (kind, subject, owner, before, at, reason)"
-				" SELECT m.kind, m.subject, $2, m.before, m.at, m.reason FROM moved m"
+		.text = "INSERT INTO token_rotation.cutoff AS c (kind, subject, owner, before, at, reason)"
+				" SELECT o.kind, o.subject, $2, o.before, o.at, o.reason"
+				" FROM token_rotation.cutoff o WHERE o.owner OPERATOR(pg_catalog.=) $1"
 				" ON CONFLICT (kind, subject, owner) DO UPDATE SET"
 				" before = greatest(c.before, EXCLUDED.before)",
 		.nargs = 2,
 		.types = {TEXTOID, TEXTOID},
 	};
 	static TrSql blocks = {
-		.text = "WITH moved AS (DELETE FROM token_rotation.blocked_client b"
-				" WHERE b.owner OPERATOR(pg_catalog.=) $1 RETURNING b.*)"
-				" INSERT INTO token_rotation.blocked_client (client_id, owner, at)"
-				" SELECT m.client_id, $2, m.at FROM moved m"
+		.text = "INSERT INTO token_rotation.blocked_client (client_id, owner, at)"
+				" SELECT o.client_id, $2, o.at FROM token_rotation.blocked_client o"
+				" WHERE o.owner OPERATOR(pg_catalog.=) $1"
 				" ON CONFLICT (client_id, owner) DO NOTHING",
 		.nargs = 2,
 		.types = {TEXTOID, TEXTOID},

@@ -39,8 +39,9 @@ extern bool tr_cutoff_block(const char *client_id, List *realms, TimestampTz at)
 extern bool tr_cutoff_unblock(const char *client_id, List *realms);
 
 /*
- * Give every row of one realm to another.
+ * Let what speaks for one realm speak for another, too.  The old rows stay: a
+ * token that is being issued in the old realm must not slip through.
  */
-extern void tr_cutoff_set_owner(const char *from, const char *to);
+extern void tr_cutoff_copy(const char *from, const char *to);
 
 #endif /* TR_CUTOFF_STORE_H */

@@ -48,6 +48,11 @@ enum
 	COLUMNS
 };
 
+#define ALL_COLUMNS                                                                                \
+	"t.token_id, t.prefix, t.family_id, t.generation, t.predecessor_id, t.client_id, t.policy,"    \
+	" t.owner, t.status, t.secret_hash, t.rotation_hash, t.scopes, t.metadata, t.ttl,"             \
+	" t.issued_at, t.expires_at, t.refresh_at, t.rotated_at, t.overlap_ends_at,"                   \
+	" t.replay_ends_at, t.first_used_at, t.last_used_at, t.revoked_at, t.revoked_reason"
 #define LIVE "t.status IN ('active', 'rotating')"
 #define ENDS "coalesce(t.overlap_ends_at, t.expires_at)"
 #define IN_REALM(n) "(" n " IS NULL OR t.owner OPERATOR(pg_catalog.=) ANY (" n "))"
@@ -141,8 +146,8 @@ lock_row(const uint8 *id, TrToken *token)
 	Datum values[COLUMNS];
 	bool nulls[COLUMNS];
 
-	if (!tr_row_lock(catalog->token, catalog->token_pkey, id, LockTupleNoKeyExclusive, values,
-					 nulls))
+	if (!tr_row_lock(catalog->token, catalog->token_pkey, id, LockTupleNoKeyExclusive, COLUMNS,
+					 values, nulls))
 		return false;
 	read_columns(token, values, nulls);
 	return true;
@@ -155,7 +160,7 @@ tr_store_read(const uint8 *id, Snapshot snapshot, TrToken *token)
 	Datum values[COLUMNS];
 	bool nulls[COLUMNS];
 
-	if (!tr_row_read(catalog->token, catalog->token_pkey, id, snapshot, values, nulls))
+	if (!tr_row_read(catalog->token, catalog->token_pkey, id, snapshot, COLUMNS, values, nulls))
 		return false;
 	read_columns(token, values, nulls);
 	return true;
@@ -202,7 +207,7 @@ lock_members(const uint8 *family)
 		if (!tr_rows_lock(&rows, LockTupleNoKeyExclusive))
 			continue;
 		token = palloc(sizeof(TrToken));
-		tr_rows_copy(&rows, values, nulls);
+		tr_rows_copy(&rows, COLUMNS, values, nulls);
 		read_columns(token, values, nulls);
 		tokens = lappend(tokens, token);
 	}
@@ -379,7 +384,7 @@ List *
 tr_store_lock_due(TimestampTz now, const TrRules *rules, ArrayType *realms, int max)
 {
 	static TrSql sql = {
-		.text = "SELECT t.* FROM token_rotation.token t WHERE " LIVE " AND " ENDS
+		.text = "SELECT " ALL_COLUMNS " FROM token_rotation.token t WHERE " LIVE " AND " ENDS
 				" OPERATOR(pg_catalog.<=) $1 AND " DUE " OPERATOR(pg_catalog.<=) $1 AND "
 				IN_REALM("$4")
 				" ORDER BY " ENDS " LIMIT $5 FOR NO KEY UPDATE SKIP LOCKED",

@@ -168,6 +168,22 @@ tr_upkeep_fill(uint8 cursor[TR_ID_BYTES], int max, int *skipped)
 }
 
 /*
+ * Take the mark away: live tokens are missing now.  If somebody has it locked,
+ * he is doing the same.
+ */
+static void
+unset_complete(void)
+{
+	static TrSql sql = {
+		.text = "DELETE FROM token_rotation.token_cache d WHERE d.token_id IN ("
+				"SELECT c.token_id FROM token_rotation.token_cache c"
+				" WHERE c.token_id OPERATOR(pg_catalog.=) " MARK " FOR UPDATE SKIP LOCKED)",
+	};
+
+	tr_sql_run(&sql, NULL, NULL);
+}
+
+/*
  * Lock those of the suspects whose token is there and free, and drop the cache
  * rows that still differ once nobody can change them; likewise those of tokens
  * that are gone.  Returns how many of the ids in locked[] were locked.
@@ -208,7 +224,8 @@ drop_suspects(Datum *suspects, int count, TimestampTz now, uint8 (*locked)[TR_ID
 	values[1] = values[0];
 	values[0] = TimestampTzGetDatum(now);
 	values[2] = uuid_array(ids, found);
-	tr_sql_run(&drop_sql, values, NULL);
+	if (tr_sql_run(&drop_sql, values, NULL) > 0)
+		unset_complete();
 	return found;
 }
 

@@ -93,7 +93,7 @@ move(const char *from, const char *to)
 	tokens = move_tokens(from, to);
 	tr_cache_set_owner(from, to);
 	tr_cutoff_lock();
-	tr_cutoff_set_owner(from, to);
+	tr_cutoff_copy(from, to);
 
 	initStringInfo(&detail);
 	appendStringInfoString(&detail, "{\"from\": ");
