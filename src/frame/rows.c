@@ -24,7 +24,6 @@
 static void
 open_rows(TrRows *rows, Oid heap, Oid index, int nkeys, LOCKMODE mode)
 {
-	rows->mode = mode;
 	rows->heap = table_open(heap, mode);
 	rows->index = index_open(index, AccessShareLock);
 	rows->slot = table_slot_create(rows->heap, NULL);
@@ -129,8 +128,9 @@ tr_rows_end(TrRows *rows)
 	ExecDropSingleTupleTableSlot(rows->slot);
 	if (rows->own_snapshot)
 		UnregisterSnapshot(rows->snapshot);
-	index_close(rows->index, AccessShareLock);
-	table_close(rows->heap, rows->mode > AccessShareLock ? NoLock : rows->mode);
+	/* the locks stay, as a SELECT's do: taking them again is cheaper than giving them back */
+	index_close(rows->index, NoLock);
+	table_close(rows->heap, NoLock);
 }
 
 void

@@ -28,13 +28,12 @@ typedef struct TrRows
 	Snapshot snapshot;
 	bool own_snapshot;
 	TupleTableSlot *slot;
-	LOCKMODE mode;
 } TrRows;
 
 /*
  * Begin a scan of a table by an index of it with nkeys keys, under a fresh
- * snapshot.  mode is the lock on the table; it is kept until the end of the
- * transaction where it is stronger than AccessShareLock.
+ * snapshot.  mode is the lock on the table; like a SELECT's, it is kept until the
+ * end of the transaction.
  */
 extern void tr_rows_begin(TrRows *rows, Oid heap, Oid index, int nkeys, LOCKMODE mode);
 

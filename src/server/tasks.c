@@ -37,7 +37,7 @@
 
 /* Milliseconds that a visit may last, and each of its steps. */
 #define BUDGET 2000
-#define STEP_BUDGET 500
+#define STEP_BUDGET 250
 
 /* Rows that one transaction handles. */
 #define EVENT_BATCH 64
@@ -447,7 +447,8 @@ keep_cache(void)
 }
 
 /*
- * The most urgent things first.
+ * The most urgent things first.  Proven events are looked for again before each
+ * step, because while their ring is full, replays are refused.
  */
 TimestampTz
 tr_tasks_run(const char **doing)
@@ -457,7 +458,6 @@ tr_tasks_run(const char **doing)
 		const char *name;
 		void (*run)(void);
 	} steps[] = {
-		{"auditing events", drain_proven},
 		{"auditing refusals", drain_junk},
 		{"auditing losses", report_losses},
 		{"ending overlap windows", sweep},
@@ -471,11 +471,15 @@ tr_tasks_run(const char **doing)
 	next_visit = TR_FOREVER;
 	for (i = 0; i < lengthof(steps); i++)
 	{
+		*doing = "auditing events";
+		INSTR_TIME_SET_CURRENT(step_begun);
+		drain_proven();
+
 		INSTR_TIME_SET_CURRENT(step_begun);
 		if (!go_on())
 			break;
 		*doing = steps[i].name;
-		pgstat_report_activity(STATE_RUNNING, steps[i].name);
+		pgstat_report_activity(STATE_RUNNING, *doing);
 		steps[i].run();
 	}
 	return next_visit;

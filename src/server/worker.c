@@ -16,6 +16,7 @@
 
 #include "access/xact.h"
 #include "catalog/pg_database.h"
+#include "commands/dbcommands.h"
 #include "common/relpath.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -24,6 +25,7 @@
 #include "storage/lock.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "core/lifecycle.h"
@@ -39,7 +41,8 @@
 static bool installed = false;
 
 /* For error messages. */
-static const char *doing = "connecting";
+static char *name = NULL;
+static const char *doing = NULL;
 
 /*
  * Pin what the configuration, the database or the role could say otherwise.
@@ -109,13 +112,14 @@ connect_to(Oid database)
 }
 
 /*
- * Is the extension here?
+ * Is the extension here, and what is the database called?
  */
 static void
 look(void)
 {
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
+	name = MemoryContextStrdup(TopMemoryContext, get_database_name(MyDatabaseId));
 	installed = tr_catalog_installed();
 	CommitTransactionCommand();
 }
@@ -149,7 +153,8 @@ visit(bool only_look)
 static void
 context(void *arg)
 {
-	errcontext("token_rotation worker in database %u, %s", MyDatabaseId, doing);
+	if (name != NULL)
+		errcontext("token_rotation worker in database \"%s\", %s", name, doing);
 }
 
 /*
