@@ -47,7 +47,7 @@ typedef struct TrDatabase
 	uint8 reconcile_cursor[TR_ID_BYTES];
 
 	/* Read and written without the lock. */
-	pg_atomic_uint64 due;			/* TimestampTz of the next visit that is asked for */
+	pg_atomic_uint64 due;				/* TimestampTz of the next visit that is asked for */
 	pg_atomic_uint64 cutoff_generation; /* state/cutoff.c has the protocol of these two */
 	pg_atomic_uint32 cutoffs_in_doubt;
 	pg_atomic_uint32 cache_trusted; /* 1 once token_cache was reconciled with token since start */

@@ -56,7 +56,7 @@
 
 /* In microseconds. */
 #define HEARTBEAT (10 * USECS_PER_SEC)
-#define LOCKED_PAUSE (USECS_PER_SEC / 2) /* after which to try a locked database again */
+#define LOCKED_PAUSE (USECS_PER_SEC / 2)  /* after which to try a locked database again */
 #define NO_SLOT_PAUSE (5 * USECS_PER_SEC) /* after which to try to start a worker again */
 
 /* A worker that was started and has not ended. */
@@ -241,8 +241,7 @@ start_worker(Oid database, Oid tablespace)
 
 	while (i < max_worker_processes && slots[i].handle != NULL)
 		i++;
-	if (i == max_worker_processes ||
-		!RegisterDynamicBackgroundWorker(&worker, &slots[i].handle))
+	if (i == max_worker_processes || !RegisterDynamicBackgroundWorker(&worker, &slots[i].handle))
 		return false;
 	slots[i].database = database;
 	running++;

@@ -203,11 +203,10 @@ drain_junk(void)
 			event.at = junk[i].last_at;
 			strlcpy(event.role, junk[i].role, sizeof(event.role));
 			strlcpy(event.reason, junk[i].reason, sizeof(event.reason));
-			tr_audit_write(
-				&event, psprintf("{\"count\": " UINT64_FORMAT
-								 ", \"first_at\": \"%s\", \"last_at\": \"%s\"}",
-								 junk[i].count, json_time(junk[i].first_at),
-								 json_time(junk[i].last_at)));
+			tr_audit_write(&event, psprintf("{\"count\": " UINT64_FORMAT
+											", \"first_at\": \"%s\", \"last_at\": \"%s\"}",
+											junk[i].count, json_time(junk[i].first_at),
+											json_time(junk[i].last_at)));
 		}
 		commit(&section);
 		tr_ring_junk_done(junk, tickets, count);
@@ -458,12 +457,9 @@ tr_tasks_run(const char **doing)
 		const char *name;
 		void (*run)(void);
 	} steps[] = {
-		{"auditing refusals", drain_junk},
-		{"auditing losses", report_losses},
-		{"ending overlap windows", sweep},
-		{"erasing nonces", erase_nonces},
-		{"storing usage", flush_usage},
-		{"keeping the cache", keep_cache},
+		{"auditing refusals", drain_junk}, {"auditing losses", report_losses},
+		{"ending overlap windows", sweep}, {"erasing nonces", erase_nonces},
+		{"storing usage", flush_usage},	   {"keeping the cache", keep_cache},
 	};
 	size_t i;
 

@@ -12,6 +12,7 @@
  */
 #include "postgres.h"
 
+#include <signal.h>
 #include <unistd.h>
 
 #include "access/xact.h"
@@ -21,7 +22,9 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
 #include "storage/ipc.h"
+#include "storage/latch.h"
 #include "storage/lock.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
@@ -43,6 +46,23 @@ static bool installed = false;
 /* For error messages. */
 static char *name = NULL;
 static const char *doing = NULL;
+
+/*
+ * SIGTERM, once connected: whoever wants the database for himself, or the
+ * server's end, ends what is going on like a cancelled query, without a word in
+ * the log.
+ */
+static void
+leave_quietly(SIGNAL_ARGS)
+{
+	int saved_errno = errno;
+
+	ShutdownRequestPending = true;
+	QueryCancelPending = true;
+	InterruptPending = true;
+	SetLatch(MyLatch);
+	errno = saved_errno;
+}
 
 /*
  * Pin what the configuration, the database or the role could say otherwise.
@@ -159,8 +179,8 @@ context(void *arg)
 
 /*
  * An error ended the visit.  A table that somebody keeps locked is none: the
- * next visit tries again, without a word in the log.  After any other, the
- * launcher sees that nothing was reported and backs off.
+ * next visit tries again, without a word in the log.  After any other, and when
+ * told to leave, the launcher sees that nothing was reported and backs off.
  */
 static void
 give_up(void)
@@ -173,7 +193,8 @@ give_up(void)
 	}
 	else
 	{
-		EmitErrorReport();
+		if (!ShutdownRequestPending)
+			EmitErrorReport();
 		AbortOutOfAnyTransaction();
 	}
 	FlushErrorState();
@@ -198,6 +219,7 @@ tr_worker_main(Datum arg)
 		return;
 	}
 
+	pqsignal(SIGTERM, leave_quietly);
 	callback.previous = error_context_stack;
 	error_context_stack = &callback;
 	PG_TRY();

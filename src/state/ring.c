@@ -51,9 +51,9 @@ typedef struct ProvenQueue
 
 typedef struct JunkEntry
 {
-	int32 head; /* first entry of the bucket with this entry's number */
-	int32 next; /* in the same bucket, or in the list of free ones */
-	Oid role;	/* junk.role's; names are looked up for new entries only */
+	int32 head;	 /* first entry of the bucket with this entry's number */
+	int32 next;	 /* in the same bucket, or in the list of free ones */
+	Oid role;	 /* junk.role's; names are looked up for new entries only */
 	TrJunk junk; /* count 0: the entry is free */
 } JunkEntry;
 
@@ -75,15 +75,15 @@ static LWLock *junk_lock = NULL;
 static Size
 proven_size(void)
 {
-	return MAXALIGN(add_size(offsetof(ProvenQueue, slots),
-							 mul_size(tr_ring_size, sizeof(ProvenSlot))));
+	return MAXALIGN(
+		add_size(offsetof(ProvenQueue, slots), mul_size(tr_ring_size, sizeof(ProvenSlot))));
 }
 
 static Size
 junk_size(void)
 {
-	return MAXALIGN(add_size(offsetof(JunkTable, entries),
-							 mul_size(tr_ring_size, sizeof(JunkEntry))));
+	return MAXALIGN(
+		add_size(offsetof(JunkTable, entries), mul_size(tr_ring_size, sizeof(JunkEntry))));
 }
 
 Size
@@ -164,8 +164,7 @@ tr_ring_put(const TrEvent *event, bool count_loss)
 	put = !dlist_is_empty(&proven->free);
 	if (put)
 	{
-		ProvenSlot *slot =
-			dlist_container(ProvenSlot, node, dlist_pop_head_node(&proven->free));
+		ProvenSlot *slot = dlist_container(ProvenSlot, node, dlist_pop_head_node(&proven->free));
 
 		slot->database = MyDatabaseId;
 		memcpy(&slot->event, event, sizeof(TrEvent));
@@ -317,7 +316,7 @@ tr_ring_peek(TrEvent *events, int *tickets, int max)
 	int count = 0;
 
 	LWLockAcquire(proven_lock, LW_SHARED);
-	dlist_foreach(iter, &proven->queue)
+	dlist_foreach (iter, &proven->queue)
 	{
 		ProvenSlot *slot = dlist_container(ProvenSlot, node, iter.cur);
 

@@ -30,17 +30,20 @@
 
 #define MARK "'00000000-0000-0000-0000-000000000000'::pg_catalog.uuid"
 
-#define LIVE(t) t ".status IN ('active', 'rotating')"
+/* To be put behind the alias of a table: t." LIVE " */
+#define LIVE "status IN ('active', 'rotating')"
 
-/* What the cache has of token, seen through an alias. */
-#define COPIED(t)                                                                                  \
-	t ".status, " t ".secret_hash, " t ".client_id, " t ".policy, " t ".owner, " t ".scopes, " t   \
-	  ".metadata, " t ".issued_at, " t ".expires_at, " t ".refresh_at, " t ".rotated_at, " t       \
-	  ".overlap_ends_at, " t ".replay_ends_at"
+/* What the cache (c) has of token (t). */
+#define COPIED_C                                                                                   \
+	"c.status, c.secret_hash, c.client_id, c.policy, c.owner, c.scopes, c.metadata, c.issued_at,"  \
+	" c.expires_at, c.refresh_at, c.rotated_at, c.overlap_ends_at, c.replay_ends_at"
+#define COPIED_T                                                                                   \
+	"t.status, t.secret_hash, t.client_id, t.policy, t.owner, t.scopes, t.metadata, t.issued_at,"  \
+	" t.expires_at, t.refresh_at, t.rotated_at, t.overlap_ends_at, t.replay_ends_at"
 
 /* May cache row c stay beside token t at the moment $1? */
 #define KEEP                                                                                       \
-	"((" COPIED("c") ") IS NOT DISTINCT FROM (" COPIED("t") ") AND (" LIVE("t")                    \
+	"((" COPIED_C ") IS NOT DISTINCT FROM (" COPIED_T ") AND (t." LIVE                             \
 	" OR c.nonce IS NOT NULL AND c.replay_ends_at OPERATOR(pg_catalog.>) $1))"
 
 /* Usage u as rows: $1 token ids, $2 first and $3 last moments; n counts from 1. */
@@ -73,8 +76,8 @@ time_array(Datum *times, int count)
 static Datum
 count_array(Datum *counts, int count)
 {
-	return PointerGetDatum(construct_array(counts, count, INT8OID, sizeof(int64), FLOAT8PASSBYVAL,
-										   TYPALIGN_DOUBLE));
+	return PointerGetDatum(
+		construct_array(counts, count, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 }
 
 /*
@@ -136,13 +139,13 @@ tr_upkeep_fill(uint8 cursor[TR_ID_BYTES], int max, int *skipped)
 			"WITH batch AS MATERIALIZED ("
 			"SELECT t.token_id, t.status FROM token_rotation.token t"
 			" WHERE t.token_id OPERATOR(pg_catalog.>) $1 ORDER BY t.token_id LIMIT $2),"
-			" missing AS MATERIALIZED (SELECT b.token_id FROM batch b WHERE " LIVE("b")
+			" missing AS MATERIALIZED (SELECT b.token_id FROM batch b WHERE b." LIVE
 			" AND NOT EXISTS (SELECT FROM token_rotation.token_cache c"
 			" WHERE c.token_id OPERATOR(pg_catalog.=) b.token_id)),"
-			" locked AS MATERIALIZED (SELECT t.token_id, " COPIED("t")
+			" locked AS MATERIALIZED (SELECT t.token_id, " COPIED_T
 			", t.first_used_at, t.last_used_at FROM token_rotation.token t"
 			" WHERE t.token_id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT m.token_id FROM missing m))"
-			" AND " LIVE("t") " FOR SHARE SKIP LOCKED),"
+			" AND t." LIVE " FOR SHARE SKIP LOCKED),"
 			" filled AS (INSERT INTO token_rotation.token_cache (token_id, status, secret_hash,"
 			" client_id, policy, owner, scopes, metadata, issued_at, expires_at, refresh_at,"
 			" rotated_at, overlap_ends_at, replay_ends_at, first_used_at, last_used_at)"
@@ -305,7 +308,7 @@ tr_upkeep_erase_nonces(TimestampTz now, int max)
 {
 	static TrSql sql = {
 		.text = "WITH ended AS MATERIALIZED ("
-				"SELECT c.token_id, " LIVE("c") " AS live FROM token_rotation.token_cache c"
+				"SELECT c.token_id, c." LIVE " AS live FROM token_rotation.token_cache c"
 				" WHERE c.nonce IS NOT NULL AND c.replay_ends_at OPERATOR(pg_catalog.<=) $1"
 				" ORDER BY c.replay_ends_at LIMIT $2 FOR UPDATE SKIP LOCKED),"
 				" dropped AS (DELETE FROM token_rotation.token_cache c USING ended e"
@@ -392,23 +395,22 @@ static void
 flush_cache(Datum *values, bool *flushed)
 {
 	static TrSql sql = {
-		.text =
-			"WITH u AS MATERIALIZED (SELECT * FROM ROWS FROM (pg_catalog.unnest($1),"
-			" pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4))"
-			" WITH ORDINALITY AS u (token_id, first_at, last_at, uses, n)),"
-			" written AS (UPDATE token_rotation.token_cache w"
-			" SET first_used_at = coalesce(w.first_used_at, n.first_at),"
-			" last_used_at = greatest(w.last_used_at, n.last_at),"
-			" use_count = w.use_count OPERATOR(pg_catalog.+) n.uses"
-			" FROM (SELECT c.token_id, u.first_at, u.last_at, u.uses FROM u"
-			" JOIN token_rotation.token_cache c ON c.token_id OPERATOR(pg_catalog.=) u.token_id"
-			" WHERE u.uses OPERATOR(pg_catalog.>) 0"
-			" FOR NO KEY UPDATE OF c SKIP LOCKED) n"
-			" WHERE w.token_id OPERATOR(pg_catalog.=) n.token_id RETURNING w.token_id)"
-			" SELECT u.n FROM u JOIN token_rotation.token_cache c"
-			" ON c.token_id OPERATOR(pg_catalog.=) u.token_id"
-			" WHERE u.uses OPERATOR(pg_catalog.>) 0 AND NOT EXISTS (SELECT FROM written w"
-			" WHERE w.token_id OPERATOR(pg_catalog.=) u.token_id)",
+		.text = "WITH u AS MATERIALIZED (SELECT * FROM ROWS FROM (pg_catalog.unnest($1),"
+				" pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4))"
+				" WITH ORDINALITY AS u (token_id, first_at, last_at, uses, n)),"
+				" written AS (UPDATE token_rotation.token_cache w"
+				" SET first_used_at = coalesce(w.first_used_at, n.first_at),"
+				" last_used_at = greatest(w.last_used_at, n.last_at),"
+				" use_count = w.use_count OPERATOR(pg_catalog.+) n.uses"
+				" FROM (SELECT c.token_id, u.first_at, u.last_at, u.uses FROM u"
+				" JOIN token_rotation.token_cache c ON c.token_id OPERATOR(pg_catalog.=) u.token_id"
+				" WHERE u.uses OPERATOR(pg_catalog.>) 0"
+				" FOR NO KEY UPDATE OF c SKIP LOCKED) n"
+				" WHERE w.token_id OPERATOR(pg_catalog.=) n.token_id RETURNING w.token_id)"
+				" SELECT u.n FROM u JOIN token_rotation.token_cache c"
+				" ON c.token_id OPERATOR(pg_catalog.=) u.token_id"
+				" WHERE u.uses OPERATOR(pg_catalog.>) 0 AND NOT EXISTS (SELECT FROM written w"
+				" WHERE w.token_id OPERATOR(pg_catalog.=) u.token_id)",
 		.nargs = 4,
 		.types = {UUIDARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID},
 	};

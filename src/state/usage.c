@@ -20,6 +20,7 @@
 #include "miscadmin.h"
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
+#include "utils/timestamp.h"
 
 #include "frame/settings.h"
 #include "frame/visits.h"
@@ -66,8 +67,7 @@ tr_usage_shmem_size(void)
 {
 	Size entries = mul_size(partition_size(), TR_USAGE_PARTITIONS);
 
-	return MAXALIGN(
-		add_size(offsetof(UsageTable, entries), mul_size(entries, sizeof(UsageEntry))));
+	return MAXALIGN(add_size(offsetof(UsageTable, entries), mul_size(entries, sizeof(UsageEntry))));
 }
 
 void
@@ -89,6 +89,15 @@ tr_usage_shmem_init(void)
 	}
 	for (i = 0; i < TR_USAGE_PARTITIONS; i++)
 		table->partitions[i].free = i * partition_size();
+}
+
+/*
+ * Is this part of a partition in use?  Under its lock.
+ */
+static inline bool
+crowded(int partition, int quarters)
+{
+	return table->partitions[partition].used >= partition_size() / 4 * quarters;
 }
 
 /*
@@ -190,12 +199,15 @@ tr_usage_note(const uint8 token[TR_ID_BYTES], TimestampTz now, bool first)
 	LWLockAcquire(&locks[partition].lock, LW_EXCLUSIVE);
 	entry = find(bucket, token);
 	if (entry == NULL)
+	{
 		entry = make(partition, bucket, token, now);
+		ask = crowded(partition, 3);
+	}
 	if (entry != NULL)
 	{
 		entry->usage.count++;
 		entry->usage.last_at = now;
-		ask = first && !entry->asked;
+		ask |= first && !entry->asked;
 		entry->asked |= first;
 	}
 	LWLockRelease(&locks[partition].lock);
@@ -223,25 +235,30 @@ tr_usage_seen(const uint8 token[TR_ID_BYTES])
 }
 
 /*
- * Copy entries of one partition.
+ * Copy entries of one partition: those that were asked for, those that have
+ * been there since that moment, and all where room is getting scarce.
  */
 static int
-peek_partition(int partition, TrUsage *usage, int *tickets, int max)
+peek_partition(int partition, TimestampTz since, TrUsage *usage, int *tickets, int max)
 {
 	int32 i = partition * partition_size();
 	int32 end = i + partition_size();
 	int count = 0;
+	bool all;
 
 	LWLockAcquire(&locks[partition].lock, LW_SHARED);
+	all = crowded(partition, 2);
 	if (table->partitions[partition].used == 0)
 		end = i;
 	for (; i < end && count < max; i++)
 	{
-		const TrUsage *found = &table->entries[i].usage;
+		const UsageEntry *entry = &table->entries[i];
 
-		if (found->count == 0 || found->database != MyDatabaseId)
+		if (entry->usage.count == 0 || entry->usage.database != MyDatabaseId)
 			continue;
-		usage[count] = *found;
+		if (!all && !entry->asked && entry->usage.first_at > since)
+			continue;
+		usage[count] = entry->usage;
 		tickets[count++] = i;
 	}
 	LWLockRelease(&locks[partition].lock);
@@ -251,11 +268,14 @@ peek_partition(int partition, TrUsage *usage, int *tickets, int max)
 int
 tr_usage_peek(TrUsage *usage, int *tickets, int max)
 {
+	TimestampTz since = GetCurrentTimestamp() - tr_worker_nap * INT64CONST(1000) / 2;
 	int count = 0;
 	int i;
 
+	/* what cannot be stored in the time there is differs from visit to visit */
 	for (i = 0; i < TR_USAGE_PARTITIONS && count < max; i++)
-		count += peek_partition(i, usage + count, tickets + count, max - count);
+		count += peek_partition((MyProcPid + i) % TR_USAGE_PARTITIONS, since, usage + count,
+								tickets + count, max - count);
 	return count;
 }
 
@@ -267,15 +287,16 @@ tr_usage_done(const TrUsage *usage, const int *tickets, int count)
 	for (i = 0; i < count; i++)
 	{
 		int partition = tickets[i] / partition_size();
-		TrUsage *left = &table->entries[tickets[i]].usage;
+		UsageEntry *left = &table->entries[tickets[i]];
 
 		LWLockAcquire(&locks[partition].lock, LW_EXCLUSIVE);
-		if (left->count == usage[i].count)
+		if (left->usage.count == usage[i].count)
 			remove_entry(partition, tickets[i]);
 		else
 		{
-			left->count -= usage[i].count;
-			left->first_at = usage[i].last_at;
+			left->usage.count -= usage[i].count;
+			left->usage.first_at = usage[i].last_at;
+			left->asked = false;
 		}
 		LWLockRelease(&locks[partition].lock);
 	}

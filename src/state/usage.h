@@ -39,7 +39,8 @@ extern bool tr_usage_seen(const uint8 token[TR_ID_BYTES]);
 /*
  * For the worker: copy up to max entries of the current database with their
  * tickets; tr_usage_done subtracts what was copied and frees entries that
- * nothing was added to meanwhile.
+ * nothing was added to meanwhile.  First uses are there at once; others, so that
+ * a busy token is not written at each visit, after half a worker_nap.
  */
 extern int tr_usage_peek(TrUsage *usage, int *tickets, int max);
 extern void tr_usage_done(const TrUsage *usage, const int *tickets, int count);
