@@ -25,6 +25,17 @@ BEGIN
 EXCEPTION WHEN OTHERS THEN
     RETURN SQLSTATE;
 END $$;
+-- The same as another role.
+CREATE FUNCTION regress.answer_as(role text, sql text) RETURNS text
+    LANGUAGE plpgsql AS $$
+DECLARE
+    value text;
+BEGIN
+    PERFORM set_config('role', role, true);
+    value := regress.answer(sql);
+    PERFORM set_config('role', 'none', true);
+    RETURN value;
+END $$;
 -- Wait until a query says true: at most half a minute, mostly for the worker.
 CREATE FUNCTION regress.wait_for(sql text) RETURNS boolean
     LANGUAGE plpgsql AS $$
@@ -84,6 +95,15 @@ CREATE FUNCTION regress.guess(token text) RETURNS text
     RETURN regress.token_text(split_part(token, '_', 1),
                               regress.id_of(token) || reverse(regress.secret_of(token)));
 
+-- Have the worker come at once: the first use of a token asks for it.
+CREATE FUNCTION regress.wake() RETURNS void
+    LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM tr.tr_validate((tr.tr_issue('wake')).token);
+    RAISE SQLSTATE 'ROLLB';
+EXCEPTION WHEN SQLSTATE 'ROLLB' THEN
+    NULL;
+END $$;
 -- Validate until the answer is not ok any more.  Every answer must agree with
 -- the clock: ok only before the end, leeway included, the other one only after.
 CREATE FUNCTION regress.watch(token text, ends timestamptz, OUT last_reason text, OUT agrees boolean)
@@ -155,6 +175,9 @@ SELECT (SELECT count(*) FROM pg_extension WHERE extname IN ('token_rotation', 'p
 CREATE EXTENSION token_rotation SCHEMA tr CASCADE;
 SELECT count(*) AS issued FROM tr.tr_issue('install');
 SELECT status FROM token_rotation.tokens;
+-- (the worker comes at once, leaves the mark of a complete cache, and goes)
+SELECT regress.wait_for($$SELECT EXISTS (SELECT FROM token_rotation.token_cache WHERE status IS NULL)$$);
+SELECT regress.wait_for($$SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'token_rotation worker')$$);
 DROP EXTENSION token_rotation;
 SELECT (SELECT count(*) FROM pg_extension WHERE extname = 'token_rotation') AS extensions,
        (SELECT count(*) FROM pg_roles WHERE rolname = 'token_rotation_worker') AS roles,

@@ -16,6 +16,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "portability/instr_time.h"
+#include "postmaster/interrupt.h"
 #include "utils/datetime.h"
 #include "utils/json.h"
 #include "utils/snapmgr.h"
@@ -84,6 +85,9 @@ visit_by(TimestampTz when)
 static bool
 go_on(void)
 {
+	/* a commit that waited for a synchronous standby has eaten the cancel */
+	if (ShutdownRequestPending)
+		QueryCancelPending = InterruptPending = true;
 	CHECK_FOR_INTERRUPTS();
 	if (!passed(step_begun, STEP_BUDGET) && !passed(begun, BUDGET))
 		return true;

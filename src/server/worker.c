@@ -102,7 +102,7 @@ pin_settings(void)
 static void
 release_locks(int code, Datum arg)
 {
-	LockReleaseAll(DEFAULT_LOCKMETHOD, true);
+	LockReleaseSession(DEFAULT_LOCKMETHOD);
 }
 
 /*

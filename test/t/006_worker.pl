@@ -213,7 +213,7 @@ $node->safe_psql('hostile', q{
 	ALTER DATABASE hostile SET row_security = off;
 	ALTER DATABASE hostile SET session_replication_role = replica;
 	ALTER DATABASE hostile SET synchronous_commit = off;
-	ALTER DATABASE hostile SET role = nobody}) if 1;
+	ALTER DATABASE hostile SET role = nobody});
 {
 	local $ENV{PGOPTIONS} = '-c statement_timeout=0 -c search_path= -c role=none'
 	  . ' -c default_transaction_read_only=off -c row_security=on';

@@ -70,21 +70,20 @@ sub value
 	return $node->safe_psql($db // $DB, $sql);
 }
 
-# The rows of a query as hashes; row() for the first one.
+# The rows of a query as hashes; row() for the first one.  $first is run before
+# in the same session.
 sub rows
 {
-	my ($node, $query, $db) = @_;
+	my ($node, $query, $db, $first) = @_;
 	my $json = $node->safe_psql($db // $DB,
-		"SELECT coalesce(pg_catalog.json_agg(x), '[]') FROM ($query) x");
+		($first // '') . "; SELECT coalesce(pg_catalog.json_agg(x), '[]') FROM ($query) x");
 
 	return @{ JSON::PP->new->utf8->decode($json) };
 }
 
 sub row
 {
-	my ($node, $query, $db) = @_;
-
-	return (rows($node, $query, $db))[0];
+	return (rows(@_))[0];
 }
 
 # What a statement that must fail says: "SQLSTATE: message", detail and hint
