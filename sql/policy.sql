@@ -19,7 +19,7 @@ INSERT INTO token_rotation.policy (name, prefix) VALUES ('regress_p', 'a_b');
 INSERT INTO token_rotation.policy (name, ttl, overlap, replay_window)
 VALUES ('regress_p', '999 milliseconds', '0', '0');
 INSERT INTO token_rotation.policy (name, ttl) VALUES ('regress_p', '101 years');
-INSERT INTO token_rotation.policy (name, ttl, overlap) VALUES ('regress_p', '1 minute', '61 seconds');
+INSERT INTO token_rotation.policy (name, ttl, overlap) VALUES ('regress_p', '1 minute', '101 years');
 INSERT INTO token_rotation.policy (name, ttl, overlap) VALUES ('regress_p', '1 minute', '-1 second');
 INSERT INTO token_rotation.policy (name, rotation_proof) VALUES ('regress_p', 'none');
 INSERT INTO token_rotation.policy (name, allowed_scopes) VALUES ('regress_p', '{a,NULL}');

@@ -85,7 +85,7 @@ visit_by(TimestampTz when)
 static bool
 go_on(void)
 {
-	/* a commit that waited for a synchronous standby has eaten the cancel */
+	/* told to leave: whatever has caught the first cancel does not catch this one */
 	if (ShutdownRequestPending)
 		QueryCancelPending = InterruptPending = true;
 	CHECK_FOR_INTERRUPTS();

@@ -33,6 +33,7 @@
 
 #include "core/lifecycle.h"
 #include "frame/catalog.h"
+#include "frame/event.h"
 #include "frame/settings.h"
 #include "frame/visits.h"
 #include "server/tasks.h"
@@ -213,6 +214,7 @@ tr_worker_main(Datum arg)
 	if (!tr_visits_enter(database, &only_look))
 		return;
 	pin_settings();
+	tr_event_as_worker();
 	if (!connect_to(database))
 	{
 		tr_visits_postpone();

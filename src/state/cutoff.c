@@ -81,7 +81,9 @@ typedef struct Rule
 static struct
 {
 	MemoryContext context; /* holds rules and their texts; NULL: no copy */
-	uint64 generation;	   /* under which it was made */
+	uint64 generation;	   /* for which it was made */
+	Oid cutoff;			   /* the tables that were copied: CREATE EXTENSION makes new ones */
+	Oid blocked;
 	bool too_many;		   /* there are more rows than are copied */
 	int count;
 	int room;
@@ -304,6 +306,8 @@ make_copy(uint64 generation)
 	MemoryContextSetParent(fresh, TopMemoryContext);
 	copy.context = fresh;
 	copy.generation = generation;
+	copy.cutoff = catalog->cutoff;
+	copy.blocked = catalog->blocked;
 }
 
 /*
@@ -313,12 +317,14 @@ static bool
 copy_is_current(void)
 {
 	TrDatabase *here = marked || RecoveryInProgress() ? NULL : tr_visits_here();
+	const TrCatalog *catalog = tr_catalog();
 	uint64 generation;
 
 	if (here == NULL)
 		return false;
 	generation = pg_atomic_read_u64(&here->cutoff_generation);
-	if (copy.context == NULL || copy.generation != generation)
+	if (copy.context == NULL || copy.generation != generation || copy.cutoff != catalog->cutoff ||
+		copy.blocked != catalog->blocked)
 	{
 		/* who raised this generation is either still in doubt or visible */
 		pg_memory_barrier();

@@ -70,11 +70,11 @@ overlap_end(const TrRotate *rotate, const TrPolicy *policy)
 					   psprintf("Policy \"%s\" allows at most " INT64_FORMAT " seconds.",
 								policy->name, policy->overlap / USECS_PER_SEC),
 					   "Ask for a shorter overlap; only tr_rotate_id can lengthen it.");
-	if (rotate->overlap > life->expires_at - rotate->now)
+	if (rotate->overlap > 0 && rotate->overlap > life->expires_at - rotate->now)
 		tr_raise_value("overlap is out of range",
 					   "It would end after the token's own expiry.",
 					   "Ask for a shorter overlap, or leave it out for the policy's.");
-	return rotate->now + rotate->overlap;
+	return Min(rotate->now + rotate->overlap, life->expires_at);
 }
 
 /*
@@ -104,7 +104,8 @@ make_record(TrRotate *rotate, const TrPolicy *policy)
 }
 
 /*
- * Change the predecessor: rotating from now on.
+ * Change the predecessor: rotating from now on, or from its expiry on where it
+ * lives by the leeway already.
  */
 static void
 begin_overlap(TrRotate *rotate, const TrPolicy *policy, const uint8 *nonce)
@@ -114,7 +115,7 @@ begin_overlap(TrRotate *rotate, const TrPolicy *policy, const uint8 *nonce)
 
 	if (!tr_life_step(token->life.status, TR_STEP_ROTATE, &token->life.status))
 		elog(ERROR, "a token that may be rotated has no such step");
-	token->life.rotated_at = rotate->now;
+	token->life.rotated_at = Min(rotate->now, token->life.expires_at);
 	token->life.overlap_ends_at = ends;
 	token->life.replay_ends_at =
 		nonce == NULL ? TR_NEVER : Min(rotate->now + policy->replay_window, token->life.expires_at);
@@ -139,7 +140,8 @@ make_successor(TrRotate *rotate)
 	if (!make_record(rotate, &policy))
 		return TR_EXPIRED_REASON;
 
-	derived = !rotate->by_id && policy.replay_window > 0;
+	derived = !rotate->by_id && policy.replay_window > 0 &&
+			  rotate->now < rotate->token.life.expires_at;
 	if (derived)
 	{
 		tr_mint_random(nonce, sizeof(nonce));

@@ -5,6 +5,8 @@
 #     through the scans of token_cache_pkey and token_pkey.
 #  2. The worker fills it again; what ended meanwhile does not come back.
 #  3. While filling is under way and tokens are locked, nothing is revived.
+#     A token that a superuser inserts, not yet committed while the worker fills,
+#     gets into the cache afterwards.
 #  4. Emptied by a crash: the table answers until the worker has been there.
 #  5. A nonce lost inside the replay window, successor unused: the same
 #     successor, a new secret, replayed = false, audited as `reissued`; the lost
@@ -125,6 +127,24 @@ poll($node, 'then the cache is complete', $complete);
 is(value($node, "SELECT count(*) FROM token_rotation.token_cache WHERE client_id = 'locked'"),
 	'0', 'without the revoked one');
 is(verdict($node, $locked->{token}), 'revoked', 'which is not revived');
+
+worker_stays_away($node, $revoked);
+$node->safe_psql('postgres', 'TRUNCATE token_rotation.token_cache');
+$session = $node->background_psql('postgres');
+$session->query_safe(q{
+	BEGIN;
+	INSERT INTO token_rotation.token (token_id, family_id, prefix, generation, client_id, policy, owner,
+		status, secret_hash, scopes, metadata, issued_at, expires_at, refresh_at)
+	SELECT id, id, prefix, 0, 'inserted', policy, owner, status, secret_hash, scopes, metadata, issued_at,
+		expires_at, refresh_at
+	FROM token_rotation.token, gen_random_uuid() id WHERE client_id = 'cut'});
+worker_comes($node);
+poll($node, 'the worker fills what it sees', $complete);
+$session->query_safe('COMMIT');
+$session->quit;
+worker_stays_away($node, $revoked) for 1 .. 2;
+is(value($node, "SELECT count(*) FROM token_rotation.token_cache WHERE client_id = 'inserted'"),
+	'1', 'and what was inserted meanwhile');
 
 # 4. to 6. A crash, after which there is no worker at first.
 
