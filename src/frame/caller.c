@@ -84,7 +84,6 @@ tr_section_begin(TrSection *section)
 {
 	static bool registered = false;
 	const TrCatalog *catalog = tr_catalog();
-	MemoryContext context = CurrentMemoryContext;
 
 	if (!registered)
 	{
@@ -104,17 +103,16 @@ tr_section_begin(TrSection *section)
 	section->guc_level = NewGUCNestLevel();
 	pin_settings();
 	SetUserIdAndSecContext(catalog->owner, section->security | SECURITY_LOCAL_USERID_CHANGE);
+	section->context = CurrentMemoryContext;
 	SPI_connect();
-	MemoryContextSwitchTo(context);
+	MemoryContextSwitchTo(section->context);
 }
 
 void
 tr_section_end(TrSection *section)
 {
-	MemoryContext context = CurrentMemoryContext;
-
 	SPI_finish();
-	MemoryContextSwitchTo(context);
+	MemoryContextSwitchTo(section->context);
 	SetUserIdAndSecContext(section->user, section->security);
 	AtEOXact_GUC(true, section->guc_level);
 	if (--depth == 0)

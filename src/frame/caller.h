@@ -21,8 +21,7 @@ typedef struct TrSection
 	Oid user;
 	int security;
 	int guc_level;
-	Oid caller;	   /* of the section around this one */
-	bool within; /* there is one */
+	MemoryContext context; /* current before it began, and again after it */
 } TrSection;
 
 /*

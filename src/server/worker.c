@@ -82,7 +82,7 @@ pin_settings(void)
 		{"default_transaction_deferrable", "off"},
 		{"synchronous_commit", "local"}, /* a standby that is gone must not keep it here */
 		{"statement_timeout", "0"},
-		{"lock_timeout", "1s"},
+		{"lock_timeout", "250ms"}, /* in a deadlock with DDL the worker gives way */
 		{"idle_in_transaction_session_timeout", "0"},
 		{"transaction_timeout", "0"}, /* from 17 on */
 		{"jit", "off"},

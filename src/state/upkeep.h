@@ -16,18 +16,17 @@
 #include "core/token_text.h"
 #include "frame/event.h"
 
-
 /*
  * Does the mark of a complete cache stand?
  */
 extern bool tr_upkeep_complete(void);
 
 /*
- * Fill the next max live tokens after *cursor (token ids in order; all zero at
- * the start).  Locks each token FOR SHARE, SKIP LOCKED, and copies the locked
- * version, so that filling cannot revive.  Moves *cursor.  Returns how many
- * live tokens it looked at: fewer than max means that the end was reached.
- * Adds what it had to leave out to *skipped.
+ * Fill in the live ones of the next max tokens after *cursor (token ids in
+ * order; all zero at the start).  Locks each live token FOR SHARE, SKIP LOCKED,
+ * and copies the locked version, so that filling cannot revive.  Moves *cursor.
+ * Returns how many tokens it looked at, live or not: fewer than max means that
+ * the end was reached.  Adds what it had to leave out to *skipped.
  */
 extern int tr_upkeep_fill(uint8 cursor[TR_ID_BYTES], int max, int *skipped);
 

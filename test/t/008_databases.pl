@@ -37,7 +37,7 @@ sub stir
 	my ($db, $much) = @_;
 
 	value($node, q{
-		SELECT count(v) FROM generate_series(1, } . ($much ? 2000 : 200) . q{) g,
+		SELECT count(v) FROM generate_series(1, } . ($much ? 1500 : 200) . q{) g,
 			LATERAL tr_issue('stir' || g) i, LATERAL tr_rotate(i.token, overlap => '0') r,
 			LATERAL tr_rotate(i.token) a, LATERAL tr_validate(r.token) v}, $db);
 	return unless $much;
@@ -134,7 +134,7 @@ poll($node, 'a template no more: it is served', q{
 my $failed = 0;
 for my $round (1 .. 5)
 {
-	stir('from_template');
+	stir('from_template', 1);
 	$failed++ if error_of($node, 'DROP EXTENSION token_rotation', 'from_template') ne '';
 	$failed++ if error_of($node, 'CREATE EXTENSION token_rotation', 'from_template') ne '';
 }
@@ -142,7 +142,8 @@ is($failed, 0, 'DROP and CREATE EXTENSION in turn: never an error');
 is_served('from_template', 'the last installation is served');
 $node->safe_psql('postgres', 'CREATE DATABASE empty');
 $node->safe_psql('empty', 'SET client_min_messages = warning; BEGIN; CREATE EXTENSION token_rotation CASCADE; ROLLBACK');
-is(sqlstate_of($node, 'SELECT * FROM token_rotation.token', 'empty'), '42P01', 'an installation that was rolled back');
+is(value($node, q{SELECT count(*) FROM pg_proc WHERE proname = 'tr_issue'}, 'empty'),
+	'0', 'an installation that was rolled back');
 $node->safe_psql('from_template', 'DROP EXTENSION token_rotation');
 is(value($node, "SELECT count(*) FROM pg_class WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = 'token_rotation')", 'from_template'),
 	'0', 'DROP EXTENSION leaves nothing');
@@ -180,8 +181,7 @@ my $reads = q{
 my $seen = value($node, $reads);
 poll($node, 'the worker comes and goes', "SELECT ($reads) > $seen + 8");
 is_deeply([ logged($node, $offset) ], [], 'when all is over, nothing is logged');
-# the look after the rollback above, and a visit that the extension was dropped from under
-my @errors = grep { /ERROR: |FATAL: |PANIC: |WARNING: / && !/ERROR:  relation "token_rotation.\w+" does not exist/ } logged($node);
+my @errors = grep { /ERROR: |FATAL: |PANIC: |WARNING: / } logged($node);
 is_deeply(\@errors, [], 'no error meanwhile');
 
 done_testing();
