@@ -250,6 +250,7 @@ SELECT call, b.* FROM unnest(ARRAY['SELECT tr.tr_set_owner(''regress_gone'', ''r
     'SELECT tr.tr_grant(''regress_stranger'', ''issuer'', ''regress_nonsense'')', 'SELECT tr.tr_grant(''regress_stranger'', ''issuer'', ''pg_monitor'')',
     'SELECT tr.tr_grant(''token_rotation_worker'', ''issuer'')', 'SELECT tr.tr_ungrant(''regress_stranger'', ''nonsense'')']) call,
     regress.bad(call) b;
+DELETE FROM token_rotation.cutoff WHERE owner = 'regress_stranger';
 SELECT tr_set_owner('regress_gone', 'regress_stranger');
 SELECT regress.answer_as('regress_stranger', format('SELECT (tr.tr_validate(%L)).reason', :'gone_token')) AS validate,
        regress.answer_as('regress_stranger', format('SELECT (tr.tr_rotate(%L)).reason', :'gone_new_token')) AS rotate;

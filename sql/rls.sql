@@ -137,6 +137,7 @@ SELECT regress.answer_as('regress_carol', sql) AS validate FROM call WHERE n = 1
 SELECT regress.answer_as('regress_carol', sql) AS rotate FROM call WHERE n = 4;
 SELECT regress.answer_as('regress_carol', sql) AS cancel FROM call WHERE n = 14;
 SELECT regress.answer_as('regress_carol', sql) AS revoke FROM call WHERE n = 11;
+SELECT regress.answer_as('regress_carol', sql) AS issue FROM call WHERE n = 24;
 SELECT regress.answer_as('regress_dave', sql) AS dave FROM call WHERE n = 1;
 
 -- A leaky condition on the view is asked about the realm's own rows only.
@@ -225,10 +226,14 @@ BEGIN
     RETURN NEXT tr.tr_revoke_before('2000-01-01') IS NOT NULL;
     RETURN NEXT tr.tr_block_client('rls shadow')::pg_catalog.text;
     RETURN NEXT tr.tr_block_client('rls shadow', false)::pg_catalog.text;
-    PERFORM tr.tr_sweep();
-    PERFORM tr.tr_prune('2000-01-01');
     RETURN NEXT (SELECT pg_catalog.string_agg(status, ' ' ORDER BY generation) FROM token_rotation.tokens
                  WHERE client_id OPERATOR(pg_catalog.=) 'rls shadow');
+    -- (something is due, and something has ended, so that all conditions are asked)
+    SELECT * INTO i FROM tr.tr_issue('rls shadow', 'low_latency');
+    SELECT * INTO r FROM tr.tr_rotate(i.token);
+    RETURN NEXT tr.tr_sweep() OPERATOR(pg_catalog.>) 0;
+    RETURN NEXT tr.tr_revoke_id(i.token_id, NULL, true)::pg_catalog.text;
+    RETURN NEXT tr.tr_prune(pg_catalog.clock_timestamp()) OPERATOR(pg_catalog.>) 0;
     RETURN NEXT (SELECT pg_catalog.count(*)::pg_catalog.text FROM token_rotation.audit
                  WHERE client_id OPERATOR(pg_catalog.=) 'rls shadow' AND event OPERATOR(pg_catalog.<>) 'replayed');
     PERFORM pg_catalog.set_config('search_path', 'tr, public', true);
@@ -242,13 +247,18 @@ SELECT string_agg(life, ', ') AS superuser FROM regress.life('none');
 -- A policy edited and a privilege given with that path, too.
 SELECT set_config('search_path', 'pg_temp, regress_shadow, public, pg_catalog', false) IS NOT NULL AS set;
 INSERT INTO token_rotation.policy (name) VALUES ('regress_shadow');
+SELECT token_id FROM tr.tr_issue('rls shadow', 'regress_shadow') \gset shadow_
 UPDATE token_rotation.policy SET ttl = '2 hours' WHERE name OPERATOR(pg_catalog.=) 'regress_shadow';
 SELECT tr.tr_set_owner('regress_nobody', 'regress_bob');
 SELECT tr.tr_grant('regress_nobody', 'issuer', 'regress_realm_b');
 SELECT tr.tr_ungrant('regress_nobody', 'issuer', 'regress_realm_b');
 DELETE FROM token_rotation.policy WHERE name OPERATOR(pg_catalog.=) 'regress_shadow';
-SELECT 1 = 1;
 \echo :LAST_ERROR_SQLSTATE
+SELECT tr.tr_revoke_id(:'shadow_token_id');
+DELETE FROM token_rotation.policy WHERE name OPERATOR(pg_catalog.=) 'regress_shadow';
+\set VERBOSITY terse
+SELECT 1 = 1;
+\set VERBOSITY default
 SET search_path = '';
 SELECT v.reason FROM tr.tr_issue('rls empty path') i, tr.tr_rotate(i.token) r, tr.tr_validate(r.token) v;
 SET search_path = tr, public;

@@ -164,7 +164,7 @@ fill(TrCatalog *c)
 	c->audit = relation_of(schema, "audit");
 	c->audit_seq = relation_of(schema, "audit_seq");
 	c->owner = owner_of(c->token);
-	c->worker = get_role_oid(TR_WORKER_ROLE, false);
+	c->worker = get_role_oid(TR_WORKER_ROLE, true);
 }
 
 const TrCatalog *

@@ -15,7 +15,7 @@ typedef struct TrCatalog
 	Oid extension;
 	Oid functions_schema; /* the schema that the user picked for the functions */
 	Oid owner;			  /* owner of the tables: whose rights the extension's code uses */
-	Oid worker;			  /* the role token_rotation_worker */
+	Oid worker;			  /* the role token_rotation_worker; InvalidOid: renamed or dropped */
 	Oid policy;
 	Oid policy_pkey;
 	Oid token;

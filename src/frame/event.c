@@ -34,8 +34,7 @@ client_address(void)
 		InitFunctionCallInfoData(*fcinfo, NULL, 0, InvalidOid, NULL, NULL);
 		inet = inet_client_addr(fcinfo);
 		if (!fcinfo->isnull)
-			strlcpy(address, DatumGetCString(DirectFunctionCall1(inet_out, inet)),
-					sizeof(address));
+			strlcpy(address, DatumGetCString(DirectFunctionCall1(inet_out, inet)), sizeof(address));
 		known = true;
 	}
 	return address;

@@ -68,9 +68,9 @@ tr_rows_lock(TrRows *rows, LockTupleMode mode)
 	TM_FailureData failure;
 	TM_Result result;
 
-	result = table_tuple_lock(rows->heap, &tid, rows->snapshot, rows->slot,
-							  GetCurrentCommandId(true), mode, LockWaitBlock,
-							  TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
+	result =
+		table_tuple_lock(rows->heap, &tid, rows->snapshot, rows->slot, GetCurrentCommandId(true),
+						 mode, LockWaitBlock, TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
 	switch (result)
 	{
 		case TM_Ok:
@@ -111,14 +111,22 @@ tr_rows_copy(TrRows *rows, int columns, Datum *values, bool *nulls)
 		deform_first(tuple, desc, columns, values, nulls);
 	else
 		elog(ERROR, "table \"%s\" lacks columns", RelationGetRelationName(rows->heap));
-	if (!HeapTupleHasExternal(tuple))
-		return;
 	for (i = 0; i < columns; i++)
 	{
-		if (!nulls[i] && TupleDescAttr(desc, i)->attlen == -1 &&
-			VARATT_IS_EXTERNAL(DatumGetPointer(values[i])))
-			values[i] = PointerGetDatum(detoast_attr((struct varlena *) DatumGetPointer(values[i])));
+		if (!nulls[i] && TupleDescAttr(desc, i)->attlen == -1)
+			values[i] = tr_plain_datum(values[i]);
 	}
+}
+
+Datum
+tr_plain_datum(Datum value)
+{
+	struct varlena *bytes = (struct varlena *) DatumGetPointer(value);
+
+	/* stored in the row, but compressed, is what the server does to any wide row */
+	if (VARATT_IS_EXTERNAL(bytes) || VARATT_IS_COMPRESSED(bytes))
+		return PointerGetDatum(detoast_attr(bytes));
+	return value;
 }
 
 void

@@ -60,10 +60,16 @@ extern bool tr_rows_lock(TrRows *rows, LockTupleMode mode);
 
 /*
  * Take the first columns of the row in the slot apart, from a copy in
- * CurrentMemoryContext that outlives the scan; nothing in it points into a
- * TOAST table.  A table may have columns that a DBA added behind ours.
+ * CurrentMemoryContext that outlives the scan; nothing in it is compressed or
+ * points into a TOAST table.  A table may have columns that a DBA added behind ours.
  */
 extern void tr_rows_copy(TrRows *rows, int columns, Datum *values, bool *nulls);
+
+/*
+ * A variable-length value that is neither compressed nor in a TOAST table, so
+ * that its bytes can be looked at; it may have a short header.
+ */
+extern Datum tr_plain_datum(Datum value);
 
 extern void tr_rows_end(TrRows *rows);
 

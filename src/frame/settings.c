@@ -59,8 +59,8 @@ parse_moment(const char *input, TimestampTz *moment)
 	int zone = 0;
 	Timestamp local;
 
-	if (sscanf(input, "%4d-%2d-%2d%c%2d:%2d:%2d%n", &tm.tm_year, &tm.tm_mon, &tm.tm_mday, &separator,
-			   &tm.tm_hour, &tm.tm_min, &tm.tm_sec, &used) != 7 ||
+	if (sscanf(input, "%4d-%2d-%2d%c%2d:%2d:%2d%n", &tm.tm_year, &tm.tm_mon, &tm.tm_mday,
+			   &separator, &tm.tm_hour, &tm.tm_min, &tm.tm_sec, &used) != 7 ||
 		(separator != ' ' && separator != 'T'))
 		return false;
 	input += used;
@@ -136,10 +136,10 @@ define_verdict_settings(void)
 							"-1 switches this off.", &tr_max_staleness, 300 /* default */,
 							-1 /* min */, INT_MAX / 1000 /* max */, PGC_SIGHUP, GUC_UNIT_S, NULL,
 							NULL, NULL);
-	DefineCustomStringVariable("token_rotation.not_before",
-							   "Nothing issued before this moment is valid.",
-							   "With a UTC offset; empty: unset.", &not_before_text, "" /* default */,
-							   PGC_SIGHUP, 0, check_not_before, assign_not_before, NULL);
+	DefineCustomStringVariable(
+		"token_rotation.not_before", "Nothing issued before this moment is valid.",
+		"With a UTC offset; empty: unset.", &not_before_text, "" /* default */, PGC_SIGHUP, 0,
+		check_not_before, assign_not_before, NULL);
 	DefineCustomStringVariable("token_rotation.realm",
 							   "Role that owns the tokens that this session issues, and whose "
 							   "tokens it ends by client or time.",
@@ -162,9 +162,9 @@ define_worker_settings(void)
 							NULL, &tr_max_workers, 2 /* default */, 1 /* min */, 16 /* max */,
 							PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("token_rotation.ring_size",
-							"Events that wait in shared memory for the worker.", NULL, &tr_ring_size,
-							1024 /* default */, 64 /* min */, 65536 /* max */, PGC_POSTMASTER, 0,
-							NULL, NULL, NULL);
+							"Events that wait in shared memory for the worker.", NULL,
+							&tr_ring_size, 1024 /* default */, 64 /* min */, 65536 /* max */,
+							PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	DefineCustomEnumVariable("token_rotation.audit_validations",
 							 "Which validations are recorded in the audit trail.", NULL,
 							 &tr_audit_validations, TR_AUDIT_NONE /* default */,

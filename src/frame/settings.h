@@ -26,9 +26,9 @@ typedef enum TrAuditOverflow
 
 extern bool tr_rotation_enabled;
 extern bool tr_overlap_enforcement;
-extern int tr_leeway;		/* seconds */
+extern int tr_leeway;		 /* seconds */
 extern int tr_max_staleness; /* seconds; -1: standbys never answer stale */
-extern int tr_worker_nap;	/* milliseconds */
+extern int tr_worker_nap;	 /* milliseconds */
 extern int tr_max_workers;
 extern int tr_ring_size; /* entries */
 extern int tr_audit_validations;

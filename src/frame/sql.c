@@ -35,7 +35,8 @@ tr_sql_run(TrSql *sql, Datum *values, const char *nulls)
 		prepare(sql);
 
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	code = SPI_execute_snapshot(sql->plan, values, nulls, snapshot, InvalidSnapshot, false, true, 0);
+	code =
+		SPI_execute_snapshot(sql->plan, values, nulls, snapshot, InvalidSnapshot, false, true, 0);
 	UnregisterSnapshot(snapshot);
 	if (code < 0)
 		elog(ERROR, "could not run \"%s\": %s", sql->text, SPI_result_code_string(code));

@@ -66,7 +66,8 @@ tr_status_read(const text *status)
 	int i;
 
 	for (i = 0; i < TR_STATUS_COUNT; i++)
-		if (strlen(status_texts[i]) == len && memcmp(status_texts[i], VARDATA_ANY(status), len) == 0)
+		if (strlen(status_texts[i]) == len &&
+			memcmp(status_texts[i], VARDATA_ANY(status), len) == 0)
 			return (TrStatus) i;
 	ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("token has an unknown status"),
 					errdetail("The library is older than the extension's tables, or they were "

@@ -101,6 +101,12 @@ tr_audit_write(const TrEvent *event, const char *detail)
 	Datum values[ARGS];
 	char nulls[ARGS];
 
+	if (!OidIsValid(tr_catalog()->worker))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("role \"%s\" does not exist", TR_WORKER_ROLE),
+						errdetail("The audit trail is written as this role; nothing was changed."),
+						errhint("Give it its name back, or create it again and grant it USAGE on "
+								"schema token_rotation and INSERT on token_rotation.audit.")));
 	set_values(values, nulls, event, detail != NULL ? detail : event->detail);
 	tr_act_as(tr_catalog()->worker);
 	PG_TRY();
@@ -131,10 +137,10 @@ tr_audit_guard(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 						errmsg("tr_audit_guard must be called as a trigger")));
 	if (!TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
-		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-						errmsg("the audit trail is append-only"),
-						errdetail("Its rows can be neither changed nor removed."),
-						errhint("Correct a record by an event of its own.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("the audit trail is append-only"),
+				 errdetail("Its rows can be neither changed nor removed."),
+				 errhint("Correct a record by an event of its own.")));
 	if (!writing && !tr_is_restore())
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						errmsg("the audit trail is written by the extension only"),

@@ -28,6 +28,8 @@
 #include "access/xlog.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
+#include "storage/lmgr.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -39,6 +41,9 @@
 #include "frame/visits.h"
 #include "frame/xact.h"
 #include "state/cutoff.h"
+
+/* Generations begin at 1. */
+#define NO_GENERATION 0
 
 /* More rows than this are not copied; they are then read by index. */
 #define MAX_COPY 4096
@@ -84,7 +89,7 @@ static struct
 	uint64 generation;	   /* for which it was made */
 	Oid cutoff;			   /* the tables that were copied: CREATE EXTENSION makes new ones */
 	Oid blocked;
-	bool too_many;		   /* there are more rows than are copied */
+	bool too_many; /* there are more rows than are copied */
 	int count;
 	int room;
 	Rule *rules;
@@ -171,8 +176,8 @@ read_rule(TupleTableSlot *slot, bool of_blocks, Kind kind, Rule *rule)
 	bool isnull;
 
 	rule->kind = kind;
-	rule->subject = (text *) DatumGetPointer(slot_getattr(slot, subject + 1, &isnull));
-	rule->owner = (text *) DatumGetPointer(slot_getattr(slot, owner + 1, &isnull));
+	rule->subject = DatumGetTextPP(slot_getattr(slot, subject + 1, &isnull));
+	rule->owner = DatumGetTextPP(slot_getattr(slot, owner + 1, &isnull));
 	rule->before =
 		of_blocks ? TR_NEVER : DatumGetTimestampTz(slot_getattr(slot, CUT_BEFORE + 1, &isnull));
 }
@@ -235,7 +240,7 @@ static Kind
 kind_of(TupleTableSlot *slot)
 {
 	bool isnull;
-	text *value = (text *) DatumGetPointer(slot_getattr(slot, CUT_KIND + 1, &isnull));
+	text *value = DatumGetTextPP(slot_getattr(slot, CUT_KIND + 1, &isnull));
 	Kind kind;
 
 	for (kind = KIND_ALL; kind < KIND_POLICY; kind++)
@@ -277,23 +282,45 @@ copy_table(Oid relation, bool of_blocks, Snapshot snapshot)
 }
 
 /*
+ * One of the tables was rewritten or dropped: no trigger tells of that.
+ */
+static void
+forget_copy(Datum arg, Oid relation)
+{
+	if (relation == InvalidOid || relation == copy.cutoff || relation == copy.blocked)
+		copy.generation = NO_GENERATION;
+}
+
+/*
  * Make a new copy for a generation that was read before.
  */
 static void
 make_copy(uint64 generation)
 {
+	static bool registered = false;
 	const TrCatalog *catalog = tr_catalog();
-	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	Snapshot snapshot;
 	MemoryContext fresh;
 	MemoryContext outer;
+
+	if (!registered)
+		CacheRegisterRelcacheCallback(forget_copy, (Datum) 0);
+	registered = true;
+
+	/* the locks first: what their holder did before must be seen */
+	LockRelationOid(catalog->cutoff, AccessShareLock);
+	LockRelationOid(catalog->blocked, AccessShareLock);
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
 
 	if (copy.context != NULL)
 		MemoryContextDelete(copy.context);
 	memset(&copy, 0, sizeof(copy));
+	copy.cutoff = catalog->cutoff;
+	copy.blocked = catalog->blocked;
 
 	/* its parent is the current context until it is whole, so that an error frees it */
-	fresh = AllocSetContextCreate(CurrentMemoryContext, "token_rotation cutoffs",
-								  ALLOCSET_SMALL_SIZES);
+	fresh =
+		AllocSetContextCreate(CurrentMemoryContext, "token_rotation cutoffs", ALLOCSET_SMALL_SIZES);
 	outer = MemoryContextSwitchTo(fresh);
 	copy.room = 16;
 	copy.rules = palloc(sizeof(Rule) * copy.room);
@@ -306,8 +333,6 @@ make_copy(uint64 generation)
 	MemoryContextSetParent(fresh, TopMemoryContext);
 	copy.context = fresh;
 	copy.generation = generation;
-	copy.cutoff = catalog->cutoff;
-	copy.blocked = catalog->blocked;
 }
 
 /*

@@ -385,9 +385,8 @@ tr_store_lock_due(TimestampTz now, const TrRules *rules, ArrayType *realms, int 
 {
 	static TrSql sql = {
 		.text = "SELECT " ALL_COLUMNS " FROM token_rotation.token t WHERE " LIVE " AND " ENDS
-				" OPERATOR(pg_catalog.<=) $1 AND " DUE " OPERATOR(pg_catalog.<=) $1 AND "
-				IN_REALM("$4")
-				" ORDER BY " ENDS " LIMIT $5 FOR NO KEY UPDATE SKIP LOCKED",
+				" OPERATOR(pg_catalog.<=) $1 AND " DUE " OPERATOR(pg_catalog.<=) $1 AND " IN_REALM(
+					"$4") " ORDER BY " ENDS " LIMIT $5 FOR NO KEY UPDATE SKIP LOCKED",
 		.nargs = 5,
 		.types = {TIMESTAMPTZOID, INTERVALOID, BOOLOID, TEXTARRAYOID, INT4OID},
 	};
@@ -407,10 +406,14 @@ tr_store_lock_due(TimestampTz now, const TrRules *rules, ArrayType *realms, int 
 	{
 		Datum columns[COLUMNS];
 		bool isnull[COLUMNS];
+		int column;
 		TrToken *token = palloc(sizeof(TrToken));
 
 		heap_deform_tuple(heap_copytuple(SPI_tuptable->vals[i]), SPI_tuptable->tupdesc, columns,
 						  isnull);
+		for (column = 0; column < COLUMNS; column++)
+			if (!isnull[column] && TupleDescAttr(SPI_tuptable->tupdesc, column)->attlen == -1)
+				columns[column] = tr_plain_datum(columns[column]);
 		read_columns(token, columns, isnull);
 		tokens = lappend(tokens, token);
 	}
@@ -440,59 +443,4 @@ tr_store_next_due(TimestampTz now, const TrRules *rules)
 	tr_sql_run(&sql, values, NULL);
 	value = tr_sql_value(0, 1, &isnull);
 	return isnull ? TR_FOREVER : DatumGetTimestampTz(value);
-}
-
-int64
-tr_store_prune(TimestampTz before, ArrayType *realms, int max)
-{
-	static TrSql sql = {
-		.text =
-			"WITH dead AS ("
-			"SELECT t.family_id, pg_catalog.min(coalesce(t.revoked_at, t.expires_at)) AS ended"
-			" FROM token_rotation.token t"
-			" WHERE t.rotated_at IS NULL AND t.status IN ('revoked', 'expired')"
-			" AND coalesce(t.revoked_at, t.expires_at) OPERATOR(pg_catalog.<) $1 AND " IN_REALM(
-				"$2")
-			" AND NOT EXISTS (SELECT FROM token_rotation.token m"
-			" WHERE m.family_id OPERATOR(pg_catalog.=) t.family_id"
-			" AND (m.status IN ('active', 'rotating') OR coalesce(m.revoked_at,"
-			" m.overlap_ends_at, m.expires_at) OPERATOR(pg_catalog.>=) $1))"
-			" GROUP BY t.family_id ORDER BY 2 LIMIT $3),"
-			" counted AS (SELECT d.family_id, d.ended, (SELECT pg_catalog.count(*)"
-			" FROM token_rotation.token m"
-			" WHERE m.family_id OPERATOR(pg_catalog.=) d.family_id) AS size FROM dead d),"
-			" bounded AS (SELECT c.family_id, pg_catalog.sum(c.size)"
-			" OVER (ORDER BY c.ended, c.family_id) OPERATOR(pg_catalog.-) c.size AS sofar"
-			" FROM counted c),"
-			" locked AS (SELECT t.token_id FROM token_rotation.token t WHERE t.token_id"
-			" OPERATOR(pg_catalog.=) ANY (SELECT b.family_id FROM bounded b"
-			" WHERE b.sofar OPERATOR(pg_catalog.<) $3) FOR UPDATE SKIP LOCKED)"
-			" DELETE FROM token_rotation.token t USING locked l"
-			" WHERE t.family_id OPERATOR(pg_catalog.=) l.token_id",
-		.nargs = 3,
-		.types = {TIMESTAMPTZOID, TEXTARRAYOID, INT4OID},
-	};
-	Datum values[3];
-	char nulls[] = "   ";
-
-	values[0] = TimestampTzGetDatum(before);
-	set_pointer(values, nulls, 1, realms);
-	values[2] = Int32GetDatum(max);
-	return (int64) tr_sql_run(&sql, values, nulls);
-}
-
-int64
-tr_store_set_owner(const char *from, const char *to)
-{
-	static TrSql sql = {
-		.text = "UPDATE token_rotation.token t SET owner = $2"
-				" WHERE t.owner OPERATOR(pg_catalog.=) $1",
-		.nargs = 2,
-		.types = {TEXTOID, TEXTOID},
-	};
-	Datum values[2];
-
-	values[0] = CStringGetTextDatum(from);
-	values[1] = CStringGetTextDatum(to);
-	return (int64) tr_sql_run(&sql, values, NULL);
 }

@@ -67,15 +67,4 @@ extern List *tr_store_lock_due(TimestampTz now, const TrRules *rules, ArrayType 
  */
 extern TimestampTz tr_store_next_due(TimestampTz now, const TrRules *rules);
 
-/*
- * Delete families that ended wholly before a moment, oldest first, about max
- * tokens; returns how many tokens.
- */
-extern int64 tr_store_prune(TimestampTz before, ArrayType *realms, int max);
-
-/*
- * Give every token of one realm to another; returns how many.
- */
-extern int64 tr_store_set_owner(const char *from, const char *to);
-
 #endif /* TR_STORE_H */

@@ -57,8 +57,7 @@ tr_arg_client(FunctionCallInfo fcinfo, int n)
 					   psprintf("It has %zu bytes; 1 to 255 are allowed.", len),
 					   "Pass a short, stable name of the client.");
 	if (holds_token(VARDATA_ANY(client), len))
-		tr_raise_value("client_id holds a token",
-					   "Client ids are stored and shown in the clear.",
+		tr_raise_value("client_id holds a token", "Client ids are stored and shown in the clear.",
 					   "Pass the client's name, not its token.");
 	return client;
 }
@@ -72,10 +71,10 @@ tr_arg_reason(FunctionCallInfo fcinfo, int n)
 	if (reason == NULL)
 		return NULL;
 	if (VARSIZE_ANY_EXHDR(reason) >= TR_EVENT_TEXT)
-		tr_raise_value("reason is too long",
-					   psprintf("It has %zu bytes; 255 are allowed.",
-								(size_t) VARSIZE_ANY_EXHDR(reason)),
-					   "Keep the reason short and the story elsewhere.");
+		tr_raise_value(
+			"reason is too long",
+			psprintf("It has %zu bytes; 255 are allowed.", (size_t) VARSIZE_ANY_EXHDR(reason)),
+			"Keep the reason short and the story elsewhere.");
 	masked = palloc(TR_EVENT_TEXT);
 	tr_event_text(masked, VARDATA_ANY(reason), VARSIZE_ANY_EXHDR(reason));
 	return masked;

@@ -16,6 +16,7 @@
 #include "state/audit.h"
 #include "state/cutoff_store.h"
 #include "state/policy.h"
+#include "state/store_bulk.h"
 #include "verbs/args.h"
 #include "verbs/note.h"
 
@@ -49,8 +50,21 @@ cutoff_detail(const char *kind, const char *policy, TimestampTz before)
 }
 
 /*
+ * The cutoff that ends what was issued until now, in this very microsecond
+ * included.  A client's tokens that were issued before the clock was set back
+ * lie ahead of it, and must fall under it, too.
+ */
+static TimestampTz
+until_now(const char *client_id)
+{
+	TimestampTz newest = client_id == NULL ? TR_NEVER : tr_store_newest_of_client(client_id);
+
+	return Max(GetCurrentTimestamp(), newest) + 1;
+}
+
+/*
  * Make a cutoff: lock, read the clock, store, record.  before of TR_FOREVER:
- * now, so that a token issued in this very microsecond falls under it.
+ * until now.
  */
 static TimestampTz
 cut(const char *kind, const char *subject, TimestampTz before, const char *reason)
@@ -66,7 +80,7 @@ cut(const char *kind, const char *subject, TimestampTz before, const char *reaso
 	tr_cutoff_lock();
 	tr_event_begin(&event, TR_EVENT_CUTOFF);
 	if (before == TR_FOREVER)
-		before = GetCurrentTimestamp() + 1;
+		before = until_now(of_client ? subject : NULL);
 	before = tr_cutoff_raise(kind, subject, realms, before, event.at, reason);
 	if (of_client)
 		tr_event_text(event.client_id, subject, strlen(subject));
@@ -112,10 +126,10 @@ tr_revoke_policy(PG_FUNCTION_ARGS)
 	name = tr_arg_name(fcinfo, 0, "policy");
 	reason = tr_arg_reason(fcinfo, 1);
 	if (*name == '\0' || !tr_policy_read(name, &policy))
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-						errmsg("policy \"%s\" does not exist", name),
-						errdetail("The table token_rotation.policy has no such row."),
-						errhint("Look the policy up in token_rotation.policy.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("policy \"%s\" does not exist", name),
+				 errdetail("The table token_rotation.policy has no such row."),
+				 errhint("Look the policy up in token_rotation.policy.")));
 	PG_RETURN_TIMESTAMPTZ(cut(TR_CUTOFF_POLICY, name, TR_FOREVER, reason));
 }
 

@@ -41,10 +41,10 @@ static void
 require_owner(const char *verb)
 {
 	if (tr_caller() != tr_catalog()->owner && !superuser_arg(tr_caller()))
-		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-						errmsg("permission denied for %s", verb),
-						errdetail("It is for the extension's owner and superusers."),
-						errhint("Ask the owner of the extension token_rotation to do it.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied for %s", verb),
+				 errdetail("It is for the extension's owner and superusers."),
+				 errhint("Ask the owner of the extension token_rotation to do it.")));
 }
 
 /*
@@ -57,16 +57,14 @@ role_of(const char *what, const char *name)
 	Oid role;
 
 	if (strcmp(name, TR_WORKER_ROLE) == 0)
-		ereport(ERROR, (errcode(ERRCODE_RESERVED_NAME),
-						errmsg("role \"%s\" is reserved", name),
+		ereport(ERROR, (errcode(ERRCODE_RESERVED_NAME), errmsg("role \"%s\" is reserved", name),
 						errdetail("The audit trail is written as this role, and by nobody else."),
 						errhint("Name another role.")));
 	role = get_role_oid(name, true);
 	if (!OidIsValid(role))
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-						errmsg("%s \"%s\" does not exist", what, name),
-						errdetail("No role has this name."),
-						errhint("Make it with CREATE ROLE.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("%s \"%s\" does not exist", what, name),
+				 errdetail("No role has this name."), errhint("Make it with CREATE ROLE.")));
 	return role;
 }
 
@@ -138,14 +136,14 @@ require_harmless_realm(const Request *request)
 	Datum values[2] = {ObjectIdGetDatum(request->realm), ObjectIdGetDatum(tr_catalog()->owner)};
 
 	if (tr_sql_run(&sql, values, NULL) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_GRANT_OPERATION),
-				 errmsg("realm \"%s\" has the rights of a superuser or of the extension's owner",
-						request->realm_name),
-				 errdetail("As a member of it, role \"%s\" would have them too.",
-						   request->role_name),
-				 errhint("Make a NOLOGIN role for the realm, and move the tokens to it with "
-						 "tr_set_owner().")));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_INVALID_GRANT_OPERATION),
+			 errmsg("realm \"%s\" has the rights of a superuser or of the extension's owner",
+					request->realm_name),
+			 errdetail("As a member of it, role \"%s\" would have them too.", request->role_name),
+			 errhint("Make a NOLOGIN role for the realm, and move the tokens to it with "
+					 "tr_set_owner().")));
 }
 
 /*

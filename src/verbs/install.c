@@ -101,13 +101,14 @@ require_bare_role(void)
 	char *faults = what_is_not_bare();
 
 	if (*faults != '\0')
-		ereport(ERROR,
-				(errcode(ERRCODE_DUPLICATE_OBJECT),
-				 errmsg("role \"%s\" exists and is not bare", TR_WORKER_ROLE),
-				 errdetail("The audit trail is written as this role, which must be nobody's. It %s.",
-						   faults),
-				 errhint("Take this away from the role, or drop the role: CREATE EXTENSION makes "
-						 "it anew.")));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_DUPLICATE_OBJECT),
+			 errmsg("role \"%s\" exists and is not bare", TR_WORKER_ROLE),
+			 errdetail("The audit trail is written as this role, which must be nobody's. It %s.",
+					   faults),
+			 errhint("Take this away from the role, or drop the role: CREATE EXTENSION makes "
+					 "it anew.")));
 }
 
 /*
@@ -136,11 +137,10 @@ static void
 make_database_known(void)
 {
 	if (tr_visits_here() == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("too many databases for token_rotation"),
-				 errdetail("Its worker visits at most %d databases.", TR_MAX_DATABASES),
-				 errhint("Drop databases or move some to another server.")));
+		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+						errmsg("too many databases for token_rotation"),
+						errdetail("Its worker visits at most %d databases.", TR_MAX_DATABASES),
+						errhint("Drop databases or move some to another server.")));
 	tr_xact_visit_at(GetCurrentTimestamp());
 }
 

@@ -38,9 +38,10 @@ arg_metadata(FunctionCallInfo fcinfo, int n)
 		tr_raise_value("metadata is not an object", "Another kind of JSON value was passed.",
 					   "Pass metadata like '{\"team\": \"billing\"}'.");
 	if (VARSIZE(metadata) > MAX_METADATA_BYTES)
-		tr_raise_value("metadata is too large",
-					   psprintf("It takes %u bytes; 4096 are allowed.", (unsigned) VARSIZE(metadata)),
-					   "Keep a key here and the data in a table of your own.");
+		tr_raise_value(
+			"metadata is too large",
+			psprintf("It takes %u bytes; 4096 are allowed.", (unsigned) VARSIZE(metadata)),
+			"Keep a key here and the data in a table of your own.");
 	return JsonbPGetDatum(metadata);
 }
 

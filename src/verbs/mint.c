@@ -18,10 +18,10 @@ tr_mint_policy(const char *name, TrPolicy *policy)
 	/* whoever deletes a policy waits for us, then sees our token */
 	LockRelationOid(tr_catalog()->token, RowExclusiveLock);
 	if (*name == '\0' || !tr_policy_read(name, policy))
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-						errmsg("policy \"%s\" does not exist", name),
-						errdetail("The table token_rotation.policy has no such row."),
-						errhint("Insert it into token_rotation.policy, or name another.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("policy \"%s\" does not exist", name),
+				 errdetail("The table token_rotation.policy has no such row."),
+				 errhint("Insert it into token_rotation.policy, or name another.")));
 }
 
 void
@@ -59,8 +59,7 @@ tr_mint_derive(const char *proof, const uint8 *nonce, const uint8 *predecessor,
 			   const uint8 *successor, bool rotation_key, TrSecrets *secrets)
 {
 	secrets->has_rotation = rotation_key;
-	if (!tr_secret_derive(TR_DERIVED_TOKEN, proof, nonce, predecessor, successor,
-						  secrets->token) ||
+	if (!tr_secret_derive(TR_DERIVED_TOKEN, proof, nonce, predecessor, successor, secrets->token) ||
 		!tr_secret_derive(TR_DERIVED_ROTATION_KEY, proof, nonce, predecessor, successor,
 						  secrets->rotation))
 		tr_raise_crypto();

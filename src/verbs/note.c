@@ -74,11 +74,11 @@ tr_note_refused_validation(TrReason reason, const TrToken *token, const text *or
 		tr_note_refusal(TR_EVENT_VALIDATION_REFUSED, reason, token, origin);
 	else if (token != NULL)
 		/* the statement may hold the token */
-		ereport(LOG, (errhidestmt(true), errhidecontext(true),
-					  errmsg("token refused on a standby: %s", tr_reason_text(reason)),
-					  errdetail("The token id is %s.",
-								DatumGetCString(DirectFunctionCall1(
-									uuid_out, PointerGetDatum(token->id))))));
+		ereport(LOG,
+				(errhidestmt(true), errhidecontext(true),
+				 errmsg("token refused on a standby: %s", tr_reason_text(reason)),
+				 errdetail("The token id is %s.", DatumGetCString(DirectFunctionCall1(
+													  uuid_out, PointerGetDatum(token->id))))));
 }
 
 void

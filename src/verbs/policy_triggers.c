@@ -398,8 +398,8 @@ describe(const char *operation, HeapTuple before, HeapTuple after, TupleDesc des
 						  true, 0, false);
 	initStringInfo(&json);
 	appendStringInfo(&json, "{\"operation\": \"%s\", \"policy\": ", operation);
-	append_string(&json, TextDatumGetCString(
-							 column(before != NULL ? before : after, desc, "name", &isnull)));
+	append_string(
+		&json, TextDatumGetCString(column(before != NULL ? before : after, desc, "name", &isnull)));
 	append_row(&json, "old", before, after, desc);
 	append_row(&json, "new", after, before, desc);
 	appendStringInfoChar(&json, '}');

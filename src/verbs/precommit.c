@@ -34,8 +34,7 @@ static Check *checks = NULL;
 static text *
 keep_text(const text *value)
 {
-	return (text *) DatumGetPointer(
-		datumCopy(PointerGetDatum(value), false, -1));
+	return (text *) DatumGetPointer(datumCopy(PointerGetDatum(value), false, -1));
 }
 
 void
@@ -77,12 +76,11 @@ check_all(void)
 		token.owner = check->owner;
 		tr_cutoff_apply(&token, snapshot);
 		if (token.life.blocked || check->issued_at < token.life.cutoff)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("token was ended by a cutoff or a block while it was made"),
-					 errdetail("The client, the policy or everything was revoked or blocked "
-							   "before this transaction committed."),
-					 errhint("Call again: the answer then tells the reason.")));
+			ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+							errmsg("token was ended by a cutoff or a block while it was made"),
+							errdetail("The client, the policy or everything was revoked or blocked "
+									  "before this transaction committed."),
+							errhint("Call again: the answer then tells the reason.")));
 	}
 	UnregisterSnapshot(snapshot);
 	UnlockDatabaseObject(RelationRelationId, catalog->cutoff, 0, ShareLock);
@@ -96,8 +94,7 @@ at_end(XactEvent event, void *arg)
 {
 	if (event == XACT_EVENT_PRE_COMMIT && checks != NULL)
 		check_all();
-	else if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT ||
-			 event == XACT_EVENT_PREPARE)
+	else if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
 		checks = NULL;
 }
 
@@ -134,4 +131,3 @@ tr_precommit_init(void)
 	RegisterXactCallback(at_end, NULL);
 	RegisterSubXactCallback(at_subend, NULL);
 }
-

@@ -46,3 +46,14 @@ tr_present_read(const text *value, TrPresented *presented, TrToken *token)
 	UnregisterSnapshot(snapshot);
 	return tr_present_match(presented, found, token);
 }
+
+bool
+tr_present_lock_id(const uint8 *id, TrToken *token)
+{
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	bool found = tr_store_read(id, snapshot, token) && tr_realm_visible(token->owner);
+
+	UnregisterSnapshot(snapshot);
+	/* it may have been given to another realm while we waited */
+	return found && tr_store_lock(id, token) && tr_realm_visible(token->owner);
+}

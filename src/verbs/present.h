@@ -37,4 +37,10 @@ extern TrReason tr_present_match(const TrPresented *presented, bool found, const
  */
 extern TrReason tr_present_read(const text *value, TrPresented *presented, TrToken *token);
 
+/*
+ * Lock a token that an operator names by its id.  false: unknown, or of a realm
+ * that he is not a member of, whose tokens he must not even lock.
+ */
+extern bool tr_present_lock_id(const uint8 *id, TrToken *token);
+
 #endif /* TR_PRESENT_H */

@@ -185,7 +185,7 @@ tr_revoke_id(PG_FUNCTION_ARGS)
 	family = DatumGetBool(tr_arg(fcinfo, 2, "family"));
 
 	tr_section_begin(&section);
-	if (tr_store_lock(id, &token) && tr_realm_visible(token.owner))
+	if (tr_present_lock_id(id, &token))
 		ended = end_tokens(&token, family, reason);
 	tr_section_end(&section);
 	PG_RETURN_INT32(ended);

@@ -71,8 +71,7 @@ overlap_end(const TrRotate *rotate, const TrPolicy *policy)
 								policy->name, policy->overlap / USECS_PER_SEC),
 					   "Ask for a shorter overlap; only tr_rotate_id can lengthen it.");
 	if (rotate->overlap > 0 && rotate->overlap > life->expires_at - rotate->now)
-		tr_raise_value("overlap is out of range",
-					   "It would end after the token's own expiry.",
+		tr_raise_value("overlap is out of range", "It would end after the token's own expiry.",
 					   "Ask for a shorter overlap, or leave it out for the policy's.");
 	return Min(rotate->now + rotate->overlap, life->expires_at);
 }
@@ -140,8 +139,8 @@ make_successor(TrRotate *rotate)
 	if (!make_record(rotate, &policy))
 		return TR_EXPIRED_REASON;
 
-	derived = !rotate->by_id && policy.replay_window > 0 &&
-			  rotate->now < rotate->token.life.expires_at;
+	derived =
+		!rotate->by_id && policy.replay_window > 0 && rotate->now < rotate->token.life.expires_at;
 	if (derived)
 	{
 		tr_mint_random(nonce, sizeof(nonce));
@@ -316,7 +315,7 @@ tr_rotate_id(PG_FUNCTION_ARGS)
 	arg_overlap(fcinfo, 1, &rotate);
 
 	tr_section_begin(&section);
-	if (tr_store_lock(id, &rotate.token) && tr_realm_visible(rotate.token.owner))
+	if (tr_present_lock_id(id, &rotate.token))
 		reason = rotate_locked(&rotate);
 	else
 		reason = TR_UNKNOWN;

@@ -20,7 +20,7 @@
 #include "state/audit.h"
 #include "state/cache.h"
 #include "state/cutoff_store.h"
-#include "state/store.h"
+#include "state/store_bulk.h"
 #include "verbs/args.h"
 
 /*
@@ -49,10 +49,9 @@ require_realm(const char *name)
 		ereport(ERROR, (errcode(ERRCODE_RESERVED_NAME), errmsg("role \"%s\" is reserved", name),
 						errdetail("It cannot be a realm."), errhint("Name an ordinary role.")));
 	if (!OidIsValid(get_role_oid(name, true)))
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-						errmsg("realm \"%s\" does not exist", name),
-						errdetail("No role has this name."),
-						errhint("Make it with CREATE ROLE.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("realm \"%s\" does not exist", name),
+				 errdetail("No role has this name."), errhint("Make it with CREATE ROLE.")));
 }
 
 /*

@@ -19,6 +19,7 @@
 #include "state/audit.h"
 #include "state/cache.h"
 #include "state/store.h"
+#include "state/store_bulk.h"
 #include "verbs/args.h"
 #include "verbs/note.h"
 #include "verbs/sweep.h"

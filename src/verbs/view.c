@@ -9,6 +9,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "frame/caller.h"
 #include "frame/catalog.h"
 #include "frame/settings.h"
 #include "frame/verdict.h"
@@ -47,7 +48,7 @@ PG_FUNCTION_INFO_V1(tr_effective_status);
 /*
  * tr_effective_status(status, owner, client_id, policy, issued_at, expires_at,
  * rotated_at, overlap_ends_at): what validation goes by now.  NULL where a
- * value is missing that every token has.
+ * value is missing that every token has, and in a realm of others.
  */
 Datum
 tr_effective_status(PG_FUNCTION_ARGS)
@@ -64,6 +65,9 @@ tr_effective_status(PG_FUNCTION_ARGS)
 			PG_RETURN_NULL();
 	token.life.status = tr_status_read(PG_GETARG_TEXT_PP(0));
 	token.owner = PG_GETARG_TEXT_PP(1);
+	/* it must not tell of the cutoffs of others */
+	if (!tr_realm_visible(token.owner))
+		PG_RETURN_NULL();
 	token.client_id = PG_GETARG_TEXT_PP(2);
 	token.policy = PG_GETARG_TEXT_PP(3);
 	token.life.issued_at = PG_GETARG_TIMESTAMPTZ(4);
@@ -76,6 +80,6 @@ tr_effective_status(PG_FUNCTION_ARGS)
 	tr_cutoff_apply(&token, snapshot);
 	UnregisterSnapshot(snapshot);
 	reason = tr_life_verdict(&token.life, GetCurrentTimestamp(), &rules);
-	PG_RETURN_TEXT_P(cstring_to_text(
-		tr_status_text(tr_status_of_verdict(reason, token.life.status))));
+	PG_RETURN_TEXT_P(
+		cstring_to_text(tr_status_text(tr_status_of_verdict(reason, token.life.status))));
 }

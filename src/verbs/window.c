@@ -22,6 +22,7 @@
 #include "state/usage.h"
 #include "verbs/args.h"
 #include "verbs/note.h"
+#include "verbs/present.h"
 
 /*
  * Lock a token that the caller may see and whose window is open: rotating, and
@@ -33,7 +34,7 @@ lock_open(const uint8 *id, TrToken *token, TimestampTz *now)
 	TrRules rules = tr_rules();
 	Snapshot snapshot;
 
-	if (!tr_store_lock(id, token) || !tr_realm_visible(token->owner))
+	if (!tr_present_lock_id(id, token))
 		return false;
 	*now = GetCurrentTimestamp();
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
@@ -87,8 +88,7 @@ tr_extend_overlap(PG_FUNCTION_ARGS)
 	if (open)
 	{
 		if (by > token.life.expires_at - token.life.overlap_ends_at)
-			tr_raise_value("overlap is out of range",
-						   "It would end after the token's own expiry.",
+			tr_raise_value("overlap is out of range", "It would end after the token's own expiry.",
 						   "Extend it by less, or issue a new token.");
 		token.life.overlap_ends_at += by;
 		store_predecessor(&token, now);

@@ -11,6 +11,8 @@
 -- no cutoffs and takes no lock on the family; and the functions trust their
 -- caller with the tables, where SECURITY DEFINER with a pinned search_path
 -- would cost more.  No cutoff and no block is set, as in ordinary times.
+--
+-- psql variable: tokens.
 
 \set ON_ERROR_STOP 1
 SET search_path = tr;
@@ -27,6 +29,8 @@ INSERT INTO bench.token_cache SELECT * FROM token_rotation.token_cache WHERE sta
 INSERT INTO bench.cutoff TABLE token_rotation.cutoff;
 INSERT INTO bench.blocked_client TABLE token_rotation.blocked_client;
 INSERT INTO bench.audit TABLE token_rotation.audit;
+CREATE TABLE bench.client (n integer PRIMARY KEY, client_id text NOT NULL);
+INSERT INTO bench.client SELECT n, 'client-' || n FROM generate_series(1, :tokens) n;
 CREATE SEQUENCE bench.audit_seq;
 SELECT setval('bench.audit_seq', max(seq)) FROM bench.audit;
 GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA bench TO bench;

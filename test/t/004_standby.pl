@@ -85,7 +85,14 @@ is( $standby->safe_psql('postgres',
 level_is($standby, $live->{token}, 'token', 'by the table');
 is(sqlstate_of($standby, 'SELECT * FROM token_rotation.token_cache'), '0A000', 'there is no cache');
 is(pid_of($standby, 'token_rotation launcher'), '0', 'and no launcher');
-$standby->safe_psql('postgres', 'SELECT count(*) FROM token_rotation.audit');
+is(sqlstate_of($standby, 'SELECT * FROM token_rotation.audit, token_rotation.policy'), '00000',
+	'the trail and the policies can be read');
+TODO:
+{
+	local $TODO = 'the view joins the cache, which does not exist on a standby';
+
+	is(sqlstate_of($standby, 'SELECT * FROM token_rotation.tokens'), '00000', 'and so can the tokens');
+}
 
 # 2. Writing verbs
 

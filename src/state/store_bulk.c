@@ -1,0 +1,86 @@
+/*
+ * store_bulk.c
+ *	  Statements over many rows of token: see store_bulk.h.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "core/lifecycle.h"
+#include "frame/sql.h"
+#include "state/store_bulk.h"
+
+TimestampTz
+tr_store_newest_of_client(const char *client_id)
+{
+	static TrSql sql = {
+		.text = "SELECT pg_catalog.max(t.issued_at) FROM token_rotation.token t"
+				" WHERE t.client_id OPERATOR(pg_catalog.=) $1",
+		.nargs = 1,
+		.types = {TEXTOID},
+	};
+	Datum client = CStringGetTextDatum(client_id);
+	Datum value;
+	bool isnull;
+
+	tr_sql_run(&sql, &client, NULL);
+	value = tr_sql_value(0, 1, &isnull);
+	return isnull ? TR_NEVER : DatumGetTimestampTz(value);
+}
+
+int64
+tr_store_prune(TimestampTz before, ArrayType *realms, int max)
+{
+	static TrSql sql = {
+		.text = "WITH dead AS ("
+				"SELECT t.family_id, pg_catalog.min(coalesce(t.revoked_at, t.expires_at)) AS ended"
+				" FROM token_rotation.token t"
+				" WHERE t.rotated_at IS NULL AND t.status IN ('revoked', 'expired')"
+				" AND coalesce(t.revoked_at, t.expires_at) OPERATOR(pg_catalog.<) $1 AND ($2 IS "
+				"NULL OR t.owner OPERATOR(pg_catalog.=) ANY ($2))"
+				" AND NOT EXISTS (SELECT FROM token_rotation.token m"
+				" WHERE m.family_id OPERATOR(pg_catalog.=) t.family_id"
+				" AND (m.status IN ('active', 'rotating') OR coalesce(m.revoked_at,"
+				" m.overlap_ends_at, m.expires_at) OPERATOR(pg_catalog.>=) $1))"
+				" GROUP BY t.family_id ORDER BY 2 LIMIT $3),"
+				" counted AS (SELECT d.family_id, d.ended, (SELECT pg_catalog.count(*)"
+				" FROM token_rotation.token m"
+				" WHERE m.family_id OPERATOR(pg_catalog.=) d.family_id) AS size FROM dead d),"
+				" bounded AS (SELECT c.family_id, pg_catalog.sum(c.size)"
+				" OVER (ORDER BY c.ended, c.family_id) OPERATOR(pg_catalog.-) c.size AS sofar"
+				" FROM counted c),"
+				" locked AS (SELECT t.token_id FROM token_rotation.token t WHERE t.token_id"
+				" OPERATOR(pg_catalog.=) ANY (SELECT b.family_id FROM bounded b"
+				" WHERE b.sofar OPERATOR(pg_catalog.<) $3) FOR UPDATE SKIP LOCKED)"
+				" DELETE FROM token_rotation.token t USING locked l"
+				" WHERE t.family_id OPERATOR(pg_catalog.=) l.token_id",
+		.nargs = 3,
+		.types = {TIMESTAMPTZOID, TEXTARRAYOID, INT4OID},
+	};
+	Datum values[3];
+	char nulls[] = "   ";
+
+	values[0] = TimestampTzGetDatum(before);
+	values[1] = PointerGetDatum(realms);
+	nulls[1] = realms == NULL ? 'n' : ' ';
+	values[2] = Int32GetDatum(max);
+	return (int64) tr_sql_run(&sql, values, nulls);
+}
+
+int64
+tr_store_set_owner(const char *from, const char *to)
+{
+	static TrSql sql = {
+		.text = "UPDATE token_rotation.token t SET owner = $2"
+				" WHERE t.owner OPERATOR(pg_catalog.=) $1",
+		.nargs = 2,
+		.types = {TEXTOID, TEXTOID},
+	};
+	Datum values[2];
+
+	values[0] = CStringGetTextDatum(from);
+	values[1] = CStringGetTextDatum(to);
+	return (int64) tr_sql_run(&sql, values, NULL);
+}
