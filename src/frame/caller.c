@@ -21,6 +21,7 @@
 
 #include "frame/caller.h"
 #include "frame/catalog.h"
+#include "frame/compat.h"
 #include "frame/settings.h"
 #include "frame/sql.h"
 

@@ -12,6 +12,16 @@
 #include "access/genam.h"
 #include "utils/timestamp.h"
 
+/* 16: the macros of variable-length values left postgres.h. */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
+/* 18: a function that does not return is marked in front. */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn pg_attribute_noreturn()
+#endif
+
 /* 17: intervals can be infinite. */
 #if PG_VERSION_NUM < 170000
 #define INTERVAL_NOT_FINITE(i) false

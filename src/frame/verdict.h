@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "core/lifecycle.h"
+#include "frame/compat.h"
 
 /*
  * The text of a reason, as in the column reason.
@@ -33,12 +34,12 @@ extern TrStatus tr_status_read(const text *status);
 extern TrStatus tr_status_of_verdict(TrReason reason, TrStatus recorded);
 
 /* Misuse, raised with SQLSTATE, message, detail and hint. */
-extern void tr_raise_null(const char *argument) pg_attribute_noreturn(); /* 22004 */
-extern void tr_raise_value(const char *message, const char *detail, const char *hint)
-	pg_attribute_noreturn(); /* 22023 */
-extern void tr_raise_state(const char *message, const char *detail, const char *hint)
-	pg_attribute_noreturn();								  /* 55000 */
-extern void tr_raise_ring_full(void) pg_attribute_noreturn(); /* 53400 */
-extern void tr_raise_crypto(void) pg_attribute_noreturn();	  /* 58000 */
+pg_noreturn extern void tr_raise_null(const char *argument); /* 22004 */
+pg_noreturn extern void tr_raise_value(const char *message, const char *detail,
+									   const char *hint); /* 22023 */
+pg_noreturn extern void tr_raise_state(const char *message, const char *detail,
+									   const char *hint); /* 55000 */
+pg_noreturn extern void tr_raise_ring_full(void);		  /* 53400 */
+pg_noreturn extern void tr_raise_crypto(void);			  /* 58000 */
 
 #endif /* TR_VERDICT_H */

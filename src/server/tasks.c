@@ -12,10 +12,12 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_extension.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "portability/instr_time.h"
+#include "storage/lmgr.h"
 #include "postmaster/interrupt.h"
 #include "utils/datetime.h"
 #include "utils/json.h"
@@ -107,13 +109,15 @@ visit_by_clock(TimestampTz when, TimestampTz step_began)
 }
 
 /*
- * Begin a transaction with a section in it.
+ * Begin a transaction with a section in it.  DROP EXTENSION locks the extension
+ * before anything else, so under its lock nothing of it goes away.
  */
 static void
 begin(TrSection *section)
 {
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
+	LockDatabaseObject(ExtensionRelationId, tr_catalog()->extension, 0, AccessShareLock);
 	tr_section_begin(section);
 }
 

@@ -180,17 +180,23 @@ context(void *arg)
 
 /*
  * An error ended the visit.  A table that somebody keeps locked is none: the
- * next visit tries again, without a word in the log.  After any other, and when
- * told to leave, the launcher sees that nothing was reported and backs off.
+ * next visit tries again, without a word in the log.  Nor is an extension that
+ * was dropped meanwhile: the next one looks whether there is a new one.  After
+ * any other, and when told to leave, the launcher sees that nothing was reported
+ * and backs off.
  */
 static void
 give_up(void)
 {
+	int code = installed ? geterrcode() : 0;
+
 	HOLD_INTERRUPTS();
-	if (geterrcode() == ERRCODE_LOCK_NOT_AVAILABLE && installed)
+	if (code == ERRCODE_LOCK_NOT_AVAILABLE || code == ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE)
 	{
+		int64 pause = code == ERRCODE_LOCK_NOT_AVAILABLE ? tr_worker_nap * INT64CONST(1000) : 0;
+
 		AbortOutOfAnyTransaction();
-		tr_visits_report(true, GetCurrentTimestamp() + tr_worker_nap * INT64CONST(1000));
+		tr_visits_report(true, GetCurrentTimestamp() + pause);
 	}
 	else
 	{

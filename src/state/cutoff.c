@@ -36,6 +36,7 @@
 #include "utils/timestamp.h"
 
 #include "frame/catalog.h"
+#include "frame/compat.h"
 #include "frame/rows.h"
 #include "frame/settings.h"
 #include "frame/visits.h"
