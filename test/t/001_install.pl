@@ -110,7 +110,11 @@ my @faults = (
 		"CREATE TABLE theirs (); ALTER TABLE theirs OWNER TO $role",
 		'DROP TABLE theirs'
 	],
-	[ 'owns objects', "ALTER DATABASE other OWNER TO $role", 'ALTER DATABASE other OWNER TO postgres' ]
+	[
+		'owns objects',
+		"ALTER DATABASE other OWNER TO $role",
+		'ALTER DATABASE other OWNER TO postgres'
+	]
 );
 # the superuser of the test may be called otherwise
 my $superuser = value($node, 'SELECT current_user');
@@ -125,8 +129,7 @@ for my $fault (@faults)
 		"a role that $detail: refused");
 	$node->safe_psql('postgres', $take);
 }
-$node->safe_psql('postgres',
-	"ALTER ROLE $role LOGIN CREATEDB", );
+$node->safe_psql('postgres', "ALTER ROLE $role LOGIN CREATEDB");
 like(error_of($node, $create), qr/has CREATEDB, has LOGIN/, 'the detail names every fault');
 $node->safe_psql('postgres', "ALTER ROLE $role NOLOGIN NOCREATEDB");
 $node->safe_psql('other', "CREATE TABLE theirs (); ALTER TABLE theirs OWNER TO $role");

@@ -37,7 +37,7 @@ my $no_worker = "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 
 
 $node->safe_psql('postgres', q{
 	INSERT INTO token_rotation.policy (name, ttl, overlap, replay_window)
-	VALUES ('brief', '10 seconds', '1 second', '1 second'),
+	VALUES ('brief', '1 minute', '1 second', '1 second'),
 		('long_overlap', '1 hour', '10 minutes', '2 seconds'),
 		('long_replay', '1 hour', '0', '2 seconds')});
 
@@ -146,19 +146,21 @@ value($node, "SELECT tr_revoke_client('used'), tr_block_client('used'), tr_block
 value($node, "SELECT tr_sweep(), tr_prune(now() - interval '1 day')");
 verdicts_are($node, 'they say what they should',
 	[ [ $used->{token}, 'cutoff' ], [ $partners->{token}, 'revoked' ], [ $by_id->{token}, 'revoked' ] ]);
-poll($node, 'the worker has recorded the refusals',
-	"SELECT count(*) = 1 FROM token_rotation.audit WHERE event = 'rotation_refused' AND reason = 'proof_required'");
+poll($node, 'the worker has recorded the refusals', q{
+	SELECT count(*) = 1 FROM token_rotation.audit
+	WHERE event = 'rotation_refused' AND reason = 'proof_required'});
 is_deeply([ logged($node, $start) ], [], 'normal operation leaves not one line in the log');
 
 # 3. From here on the nap is an hour: only what is due makes the worker come
 
-set_conf($node, 'token_rotation.worker_nap' => '1h', 'token_rotation.leeway' => '0');
+set_conf($node, 'token_rotation.worker_nap' => '1h', 'token_rotation.leeway' => '1s');
 my $due = issue($node, "'due'");
 rotate($node, $due->{token}, "overlap => '1 second'");
-poll($node, 'a window ends when it is over, nap or not', q{
+poll($node, 'a window ends when it is over, and its leeway, nap or not', q{
 	SELECT count(*) = 1 FROM token_rotation.audit WHERE event = 'overlap_ended' AND client_id = 'due'});
+set_conf($node, 'token_rotation.leeway' => '0');
 issue($node, "'due too', ttl => '1 second'");
-poll($node, 'an expired token likewise, whatever it was that made the worker come before', q{
+poll($node, 'an expired token likewise', q{
 	SELECT status = 'expired' FROM token_rotation.token WHERE client_id = 'due too'});
 
 # 6. Batches
