@@ -78,10 +78,18 @@ my $instant = issue($node, "'instant', 'long_replay'");
 my $lost = rotate($node, $instant->{token});
 my $cached = "SELECT %s FROM token_rotation.token_cache WHERE token_id = '%s'";
 
+my $patient = issue($node, "'patient'");
+my $answer = rotate($node, $patient->{token}, "overlap => '0'");
+rotate($node, $dead->{token}, "origin => 'meanwhile'");
+poll($node, 'the worker is there', "SELECT count(*) = 1 FROM token_rotation.audit WHERE origin = 'meanwhile'");
 is( value($node, q{
 		SELECT bool_and(nonce IS NOT NULL OR replay_ends_at <= clock_timestamp())
 		FROM token_rotation.token_cache WHERE rotated_at IS NOT NULL}),
 	't', 'nonces are there until their replay window ends');
+poll($node, 'also of a token that has ended',
+	"SELECT status = 'expired' FROM token_rotation.token WHERE token_id = '$patient->{token_id}'");
+my $again = rotate($node, $patient->{token});
+ok($again->{replayed} && $again->{token} eq $answer->{token}, 'which can be asked for its answer');
 poll($node, 'a window ends', q{
 	SELECT status = 'expired' FROM token_rotation.token WHERE client_id = 'brief' AND generation = 0});
 is( value($node, q{
@@ -109,7 +117,7 @@ poll($node, 'that of one that has ended goes with its row',
 cmp_ok(value($node, 'SELECT clock_timestamp()'), 'ge', value($node,
 		"SELECT max(replay_ends_at) FROM token_rotation.token WHERE client_id IN ('overlapping', 'instant')"),
 	'after the replay window');
-is(nonces($node), '0', 'no nonce is left');
+is(nonces($node), '1', 'no other nonce is left');
 is(rotate($node, $overlapping->{token})->{reason}, 'replay_ended', 'then a replay is refused');
 is(rotate($node, $instant->{token})->{reason}, 'overlap_ended', 'also of one that has ended');
 verdicts_are($node, 'the successors live', [ [ $kept->{token}, 'ok' ], [ $lost->{token}, 'ok' ] ]);
