@@ -82,6 +82,7 @@ tr_visits_shmem_init(void)
 		pg_atomic_init_u64(&entry->cutoff_generation, 1);
 		pg_atomic_init_u32(&entry->cutoffs_in_doubt, 0);
 		pg_atomic_init_u32(&entry->cache_trusted, 0);
+		pg_atomic_init_u32(&entry->by_hand, 0);
 		pg_atomic_init_u64(&entry->lost_proven, 0);
 		pg_atomic_init_u64(&entry->lost_junk, 0);
 		pg_atomic_init_u64(&entry->lost_usage, 0);
@@ -140,10 +141,12 @@ make(Oid database)
 	memset(entry->fill_cursor, 0, TR_ID_BYTES);
 	entry->fill_skipped = false;
 	memset(entry->reconcile_cursor, 0, TR_ID_BYTES);
+	entry->by_hand_seen = 0;
 	pg_atomic_write_u64(&entry->due, (uint64) TR_FOREVER);
 	pg_atomic_write_u64(&entry->cutoff_generation, 1);
 	pg_atomic_write_u32(&entry->cutoffs_in_doubt, 0);
 	pg_atomic_write_u32(&entry->cache_trusted, 0);
+	pg_atomic_write_u32(&entry->by_hand, 0);
 	pg_atomic_write_u64(&entry->lost_proven, 0);
 	pg_atomic_write_u64(&entry->lost_junk, 0);
 	pg_atomic_write_u64(&entry->lost_usage, 0);

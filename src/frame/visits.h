@@ -45,12 +45,14 @@ typedef struct TrDatabase
 	uint8 fill_cursor[TR_ID_BYTES]; /* how far the cache was filled */
 	bool fill_skipped;				/* this pass had to leave tokens out */
 	uint8 reconcile_cursor[TR_ID_BYTES];
+	uint32 by_hand_seen; /* by_hand when the cache was last to be filled anew */
 
 	/* Read and written without the lock. */
 	pg_atomic_uint64 due;				/* TimestampTz of the next visit that is asked for */
 	pg_atomic_uint64 cutoff_generation; /* state/cutoff.c has the protocol of these two */
 	pg_atomic_uint32 cutoffs_in_doubt;
 	pg_atomic_uint32 cache_trusted; /* 1 once token_cache was reconciled with token since start */
+	pg_atomic_uint32 by_hand;		/* commits that changed tokens by other means than the verbs */
 	pg_atomic_uint64 lost_proven;	/* events that did not fit, not yet audited */
 	pg_atomic_uint64 lost_junk;
 	pg_atomic_uint64 lost_usage;

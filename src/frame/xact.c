@@ -13,12 +13,14 @@
 #include "miscadmin.h"
 #include "tcop/utility.h"
 #include "utils/guc.h"
+#include "utils/timestamp.h"
 
 #include "core/lifecycle.h"
 #include "frame/visits.h"
 #include "frame/xact.h"
 
 static bool writes = false;
+static bool by_hand = false;
 static TimestampTz visit_at = TR_FOREVER;
 
 /*
@@ -59,6 +61,9 @@ at_end(XactEvent event, void *arg)
 			return;
 
 		case XACT_EVENT_COMMIT:
+			/* not earlier: who reads the new count must see the rows */
+			if (by_hand && tr_visits_here() != NULL)
+				pg_atomic_fetch_add_u32(&tr_visits_here()->by_hand, 1);
 			if (visit_at != TR_FOREVER)
 				tr_visits_ask(visit_at);
 			break;
@@ -67,6 +72,7 @@ at_end(XactEvent event, void *arg)
 			break;
 	}
 	writes = false;
+	by_hand = false;
 	visit_at = TR_FOREVER;
 }
 
@@ -84,6 +90,13 @@ tr_xact_visit_at(TimestampTz when)
 {
 	if (when < visit_at)
 		visit_at = when;
+}
+
+void
+tr_xact_by_hand(void)
+{
+	by_hand = true;
+	tr_xact_visit_at(GetCurrentTimestamp());
 }
 
 void

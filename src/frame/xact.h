@@ -24,6 +24,12 @@ extern void tr_xact_writes(const char *verb);
 extern void tr_xact_visit_at(TimestampTz when);
 
 /*
+ * Have the worker fill the cache anew, once this transaction has committed:
+ * somebody changes tokens by other means than the verbs.
+ */
+extern void tr_xact_by_hand(void);
+
+/*
  * Register the callbacks; from _PG_init.
  */
 extern void tr_xact_init(void);

@@ -438,6 +438,7 @@ keep_cache(void)
 {
 	TrDatabase *here = tr_visits_here();
 	TrSection section;
+	uint32 by_hand;
 	bool complete;
 
 	if (pg_atomic_read_u32(&here->cache_trusted) == 0)
@@ -445,10 +446,18 @@ keep_cache(void)
 	if (pg_atomic_read_u32(&here->cache_trusted) == 0)
 		return;
 
+	/* the count first: what it counts is seen by what is read after it */
+	by_hand = pg_atomic_read_u32(&here->by_hand);
+	pg_memory_barrier();
 	begin(&section);
+	if (by_hand != here->by_hand_seen)
+		tr_upkeep_unset_complete();
 	complete = tr_upkeep_complete();
 	commit(&section);
 	settled();
+	if (by_hand != here->by_hand_seen)
+		memset(here->fill_cursor, 0, TR_ID_BYTES);
+	here->by_hand_seen = by_hand;
 	if (!complete)
 		fill_cache(here);
 }

@@ -15,6 +15,7 @@
 #include "frame/rows.h"
 #include "frame/sql.h"
 #include "frame/verdict.h"
+#include "frame/xact.h"
 #include "state/cache.h"
 
 /* Columns of token_cache in their order. */
@@ -254,8 +255,10 @@ tr_cache_set_owner(const char *from, const char *to)
 }
 
 /*
- * Drop everything but usage of a token that somebody changed by hand, or, with
- * a NULL id, the mark of a complete cache, so that the worker fills it again.
+ * Drop the mark of a complete cache and what it has of a token that somebody
+ * changed by hand (NULL: of none), so that the worker fills it again.  A worker
+ * that is filling it now, and sets the mark before these rows are committed, is
+ * told once they are.
  */
 static void
 distrust(const uint8 *id)
@@ -268,6 +271,7 @@ distrust(const uint8 *id)
 	if (id != NULL)
 		tr_cache_drop(id);
 	tr_section_end(&section);
+	tr_xact_by_hand();
 }
 
 PG_FUNCTION_INFO_V1(tr_token_guard);

@@ -125,6 +125,19 @@ tr_upkeep_set_complete(void)
 	tr_sql_run(&sql, NULL, NULL);
 }
 
+void
+tr_upkeep_unset_complete(void)
+{
+	/* if somebody has it locked, he is doing the same */
+	static TrSql sql = {
+		.text = "DELETE FROM token_rotation.token_cache d WHERE d.token_id IN ("
+				"SELECT c.token_id FROM token_rotation.token_cache c"
+				" WHERE c.token_id OPERATOR(pg_catalog.=) " MARK " FOR UPDATE SKIP LOCKED)",
+	};
+
+	tr_sql_run(&sql, NULL, NULL);
+}
+
 /*
  * The rows of token are counted whether they are live or not, so that a long
  * history with few live tokens in it comes in short batches, too.  Tokens that
@@ -171,22 +184,6 @@ tr_upkeep_fill(uint8 cursor[TR_ID_BYTES], int max, int *skipped)
 }
 
 /*
- * Take the mark away: live tokens are missing now.  If somebody has it locked,
- * he is doing the same.
- */
-static void
-unset_complete(void)
-{
-	static TrSql sql = {
-		.text = "DELETE FROM token_rotation.token_cache d WHERE d.token_id IN ("
-				"SELECT c.token_id FROM token_rotation.token_cache c"
-				" WHERE c.token_id OPERATOR(pg_catalog.=) " MARK " FOR UPDATE SKIP LOCKED)",
-	};
-
-	tr_sql_run(&sql, NULL, NULL);
-}
-
-/*
  * Lock those of the suspects whose token is there and free, and drop the cache
  * rows that still differ once nobody can change them; likewise those of tokens
  * that are gone.  Returns how many of the ids in locked[] were locked.
@@ -228,7 +225,7 @@ drop_suspects(Datum *suspects, int count, TimestampTz now, uint8 (*locked)[TR_ID
 	values[0] = TimestampTzGetDatum(now);
 	values[2] = uuid_array(ids, found);
 	if (tr_sql_run(&drop_sql, values, NULL) > 0)
-		unset_complete();
+		tr_upkeep_unset_complete();
 	return found;
 }
 

@@ -31,9 +31,10 @@ extern bool tr_upkeep_complete(void);
 extern int tr_upkeep_fill(uint8 cursor[TR_ID_BYTES], int max, int *skipped);
 
 /*
- * Set the mark.
+ * Set the mark; take it away, because live tokens are missing.
  */
 extern void tr_upkeep_set_complete(void);
+extern void tr_upkeep_unset_complete(void);
 
 /*
  * Compare the next max cache rows after *cursor with token and drop those that

@@ -142,7 +142,10 @@ worker_comes($node);
 poll($node, 'the worker fills what it sees', $complete);
 $session->query_safe('COMMIT');
 $session->quit;
-worker_stays_away($node, $revoked) for 1 .. 2;
+poll($node, 'and what was committed afterwards',
+	"SELECT count(*) = 1 FROM token_rotation.token_cache WHERE client_id = 'inserted'");
+poll($node, 'then it is complete again', $complete);
+worker_stays_away($node, $revoked);
 
 # 4. to 6. A crash, after which there is no worker at first.
 
