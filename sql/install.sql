@@ -221,7 +221,7 @@ AND c.relkind NOT IN ('i', 't') ORDER BY 1;
 SELECT c.relname AS relation, a.attname AS column, format_type(a.atttypid, a.atttypmod) AS type,
        a.attnotnull AS required
 FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-WHERE c.relnamespace = 'token_rotation'::regnamespace AND c.relkind IN ('r', 'v')
+WHERE c.relnamespace = 'token_rotation'::regnamespace AND c.relkind IN ('r', 'v', 'c')
 ORDER BY c.relname, a.attnum;
 SELECT tablename, policyname, permissive, roles, cmd FROM pg_policies
 WHERE schemaname = 'token_rotation' ORDER BY 1, 2;

@@ -21,14 +21,14 @@ SELECT relname AS not_a_member FROM pg_class c WHERE relnamespace = 'token_rotat
 AND NOT EXISTS (SELECT FROM member m WHERE m.classid = 'pg_class'::regclass AND m.objid = c.oid);
 
 -- Everything has a comment: functions, relations, indexes that are not a
--- constraint's, columns of base tables, policies, the schema, the extension.
+-- constraint's, columns of base tables and types, policies, the schema, the extension.
 SELECT what AS no_comment FROM member m
 WHERE classid <> 'pg_type'::regclass AND obj_description(objid, classid::regclass::name) IS NULL ORDER BY 1;
 SELECT i.indexrelid::regclass AS no_comment FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
 WHERE c.relnamespace = 'token_rotation'::regnamespace AND obj_description(i.indexrelid, 'pg_class') IS NULL
 AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid) ORDER BY 1::text;
 SELECT format('%s.%s', c.relname, a.attname) AS no_comment FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
-WHERE c.relnamespace = 'token_rotation'::regnamespace AND c.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped
+WHERE c.relnamespace = 'token_rotation'::regnamespace AND c.relkind IN ('r', 'c') AND a.attnum > 0 AND NOT a.attisdropped
 AND col_description(c.oid, a.attnum) IS NULL ORDER BY 1;
 SELECT p.polname AS no_comment FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid
 WHERE c.relnamespace = 'token_rotation'::regnamespace AND obj_description(p.oid, 'pg_policy') IS NULL ORDER BY 1;

@@ -175,18 +175,24 @@ tr_arg_max(FunctionCallInfo fcinfo, int n)
 }
 
 TupleDesc
-tr_answer_desc(FunctionCallInfo fcinfo, TupleDesc *cache)
+tr_answer_desc(FunctionCallInfo fcinfo, TrAnswer *answer)
 {
-	if (*cache == NULL)
-	{
-		MemoryContext context;
-		TupleDesc desc;
+	/* unknown where no expression calls the function: then nothing is kept for it */
+	Oid type = get_fn_expr_rettype(fcinfo->flinfo);
+	MemoryContext context;
+	TupleDesc desc;
 
-		if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-			elog(ERROR, "function does not return a row");
-		context = MemoryContextSwitchTo(TopMemoryContext);
-		*cache = BlessTupleDesc(CreateTupleDescCopy(desc));
-		MemoryContextSwitchTo(context);
-	}
-	return *cache;
+	if (answer->desc != NULL && OidIsValid(type) && answer->type == type)
+		return answer->desc;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "function does not return a row");
+	context = MemoryContextSwitchTo(TopMemoryContext);
+	desc = BlessTupleDesc(CreateTupleDescCopy(desc));
+	MemoryContextSwitchTo(context);
+	if (answer->desc != NULL)
+		FreeTupleDesc(answer->desc);
+	answer->desc = desc;
+	answer->type = type;
+	return desc;
 }

@@ -59,9 +59,19 @@ extern ArrayType *tr_arg_scopes(FunctionCallInfo fcinfo, int n);
 extern int32 tr_arg_max(FunctionCallInfo fcinfo, int n);
 
 /*
- * The blessed descriptor of the function's composite answer.  It is looked up
- * once a session and function, because the answers never change.
+ * What a function's answer looks like, kept for the session.  Functions with
+ * the same OUT parameters may share one.
  */
-extern TupleDesc tr_answer_desc(FunctionCallInfo fcinfo, TupleDesc *cache);
+typedef struct TrAnswer
+{
+	Oid type; /* RECORDOID, or a named type, which CREATE EXTENSION makes anew */
+	TupleDesc desc;
+} TrAnswer;
+
+/*
+ * The blessed descriptor of the function's composite answer, looked up again
+ * only when its type is another.
+ */
+extern TupleDesc tr_answer_desc(FunctionCallInfo fcinfo, TrAnswer *answer);
 
 #endif /* TR_ARGS_H */

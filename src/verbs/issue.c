@@ -110,7 +110,7 @@ PG_FUNCTION_INFO_V1(tr_issue);
 Datum
 tr_issue(PG_FUNCTION_ARGS)
 {
-	static TupleDesc desc = NULL;
+	static TrAnswer kept;
 	Datum values[TR_MINT_COLUMNS];
 	bool nulls[TR_MINT_COLUMNS];
 	TrToken token = {0};
@@ -145,5 +145,5 @@ tr_issue(PG_FUNCTION_ARGS)
 
 	tr_mint_answer(&token, &secrets, values, nulls);
 	tr_wipe(&secrets, sizeof(secrets));
-	return HeapTupleGetDatum(heap_form_tuple(tr_answer_desc(fcinfo, &desc), values, nulls));
+	return HeapTupleGetDatum(heap_form_tuple(tr_answer_desc(fcinfo, &kept), values, nulls));
 }

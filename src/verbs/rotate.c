@@ -207,7 +207,7 @@ static Datum
 answer(FunctionCallInfo fcinfo, TrRotate *rotate, TrReason reason)
 {
 	/* tr_rotate and tr_rotate_id answer with the same columns */
-	static TupleDesc desc = NULL;
+	static TrAnswer kept;
 	Datum values[COLUMNS];
 	bool nulls[COLUMNS];
 
@@ -226,7 +226,7 @@ answer(FunctionCallInfo fcinfo, TrRotate *rotate, TrReason reason)
 	values[COLUMNS - 1] = CStringGetTextDatum(tr_reason_text(reason));
 	nulls[COLUMNS - 1] = false;
 	tr_wipe(&rotate->secrets, sizeof(rotate->secrets));
-	return HeapTupleGetDatum(heap_form_tuple(tr_answer_desc(fcinfo, &desc), values, nulls));
+	return HeapTupleGetDatum(heap_form_tuple(tr_answer_desc(fcinfo, &kept), values, nulls));
 }
 
 /*

@@ -166,7 +166,7 @@ PG_FUNCTION_INFO_V1(tr_validate);
 Datum
 tr_validate(PG_FUNCTION_ARGS)
 {
-	static TupleDesc desc = NULL;
+	static TrAnswer kept;
 	Datum values[COLUMNS];
 	bool nulls[COLUMNS];
 	Validation validation;
@@ -174,7 +174,7 @@ tr_validate(PG_FUNCTION_ARGS)
 	tr_catalog();
 	validate(tr_arg_text(fcinfo, 0), tr_arg_text(fcinfo, 1), &validation);
 	answer(&validation, values, nulls);
-	return HeapTupleGetDatum(heap_form_tuple(tr_answer_desc(fcinfo, &desc), values, nulls));
+	return HeapTupleGetDatum(heap_form_tuple(tr_answer_desc(fcinfo, &kept), values, nulls));
 }
 
 PG_FUNCTION_INFO_V1(tr_validate_many);
