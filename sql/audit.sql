@@ -120,6 +120,19 @@ SELECT event, length(origin), origin = repeat('ü', 127) AS whole_characters
 FROM token_rotation.audit WHERE client_id = 'audit clipped' AND event = 'rotated';
 SELECT count(*) AS rows_with_the_secret FROM token_rotation.audit a WHERE a::text LIKE '%' || regress.secret_of(:'token') || '%';
 
+-- Moments in a detail are in UTC and ISO 8601, whatever the session has set.
+SET TimeZone = 'Asia/Kolkata';
+SET DateStyle = 'German';
+SELECT token, token_id FROM tr_issue('audit moments') \gset
+SELECT reason FROM tr_rotate(:'token');
+SELECT tr_extend_overlap(:'token_id', '1 minute') IS NOT NULL AS extended;
+SELECT tr_revoke_client('audit moments') IS NOT NULL AS cut;
+RESET TimeZone;
+RESET DateStyle;
+SELECT a.event, d.key, d.value ~ '^\d{4}-\d\d-\d\dT[0-9:.]+\+00:00$' AS utc
+FROM token_rotation.audit a, jsonb_each_text(a.detail) d
+WHERE a.client_id = 'audit moments' AND d.key ~ '(_at|before)$' ORDER BY a.seq, 2;
+
 -- Nobody changes or removes a row: not a superuser, not a replica, not even none.
 CREATE FUNCTION regress.attempts() RETURNS TABLE (statement text, state text, message text) LANGUAGE sql AS $$
     SELECT q, t.state, t.message FROM unnest(ARRAY[

@@ -4,10 +4,13 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/datetime.h"
 #include "utils/guc.h"
+#include "utils/json.h"
 #include "utils/timestamp.h"
 
 #include "frame/caller.h"
@@ -98,4 +101,13 @@ void
 tr_event_text(char *field, const char *text, size_t len)
 {
 	masked_copy(field, TR_EVENT_TEXT, text, len);
+}
+
+char *
+tr_event_moment(TimestampTz moment)
+{
+	int utc = 0;
+
+	return JsonEncodeDateTime(palloc(MAXDATELEN + 1), TimestampTzGetDatum(moment), TIMESTAMPTZOID,
+							  &utc);
 }

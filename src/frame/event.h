@@ -86,4 +86,10 @@ extern void tr_event_as_worker(void);
  */
 extern void tr_event_text(char *field, const char *text, size_t len);
 
+/*
+ * A moment as an event's detail has it: ISO 8601 in UTC, whatever the session's
+ * TimeZone and DateStyle are.
+ */
+extern char *tr_event_moment(TimestampTz moment);
+
 #endif /* TR_EVENT_H */

@@ -13,14 +13,11 @@
 
 #include "access/xact.h"
 #include "catalog/pg_extension.h"
-#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "portability/instr_time.h"
 #include "storage/lmgr.h"
 #include "postmaster/interrupt.h"
-#include "utils/datetime.h"
-#include "utils/json.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -177,18 +174,6 @@ drain_proven(void)
 }
 
 /*
- * A moment as JSON has it, in UTC.
- */
-static char *
-json_time(TimestampTz moment)
-{
-	int utc = 0;
-
-	return JsonEncodeDateTime(palloc(MAXDATELEN + 1), TimestampTzGetDatum(moment), TIMESTAMPTZOID,
-							  &utc);
-}
-
-/*
  * Audit junk: one row for each kind of it.
  */
 static void
@@ -213,8 +198,8 @@ drain_junk(void)
 			strlcpy(event.reason, junk[i].reason, sizeof(event.reason));
 			tr_audit_write(&event, psprintf("{\"count\": " UINT64_FORMAT
 											", \"first_at\": \"%s\", \"last_at\": \"%s\"}",
-											junk[i].count, json_time(junk[i].first_at),
-											json_time(junk[i].last_at)));
+											junk[i].count, tr_event_moment(junk[i].first_at),
+											tr_event_moment(junk[i].last_at)));
 		}
 		commit(&section);
 		tr_ring_junk_done(junk, tickets, count);

@@ -46,7 +46,7 @@ cutoff_detail(const char *kind, const char *policy, TimestampTz before)
 {
 	return psprintf("{\"kind\": \"%s\", \"policy\": %s%s%s, \"before\": \"%s\"}", kind,
 					policy ? "\"" : "", policy ? policy : "null", policy ? "\"" : "",
-					timestamptz_to_str(before));
+					tr_event_moment(before));
 }
 
 /*

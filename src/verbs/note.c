@@ -34,7 +34,7 @@ tr_note_made(const TrToken *token)
 	/* a policy's name has no character that JSON would want quoted */
 	return psprintf("{\"policy\": \"%.*s\", \"expires_at\": \"%s\"}",
 					(int) VARSIZE_ANY_EXHDR(token->policy), VARDATA_ANY(token->policy),
-					timestamptz_to_str(token->life.expires_at));
+					tr_event_moment(token->life.expires_at));
 }
 
 /*

@@ -132,7 +132,7 @@ tr_prune(PG_FUNCTION_ARGS)
 	{
 		tr_event_begin(&event, TR_EVENT_PRUNED);
 		tr_audit_write(&event, psprintf("{\"before\": \"%s\", \"tokens\": " INT64_FORMAT "}",
-										timestamptz_to_str(before), pruned));
+										tr_event_moment(before), pruned));
 	}
 	tr_section_end(&section);
 	PG_RETURN_INT32((int32) pruned);

@@ -94,7 +94,7 @@ tr_extend_overlap(PG_FUNCTION_ARGS)
 		store_predecessor(&token, now);
 		tr_note_begin(&event, TR_EVENT_OVERLAP_EXTENDED, &token);
 		tr_audit_write(&event, psprintf("{\"overlap_ends_at\": \"%s\"}",
-										timestamptz_to_str(token.life.overlap_ends_at)));
+										tr_event_moment(token.life.overlap_ends_at)));
 		tr_xact_visit_at(token.life.overlap_ends_at);
 	}
 	tr_section_end(&section);
