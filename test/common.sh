@@ -11,7 +11,7 @@
 #   tr_workdir             make and print a folder for this run, which the user may write
 #   tr_as_user CMD...      run a command as the unprivileged user
 #   tr_copy DIR            copy the tree to DIR, without .git and build products
-#   tr_lock                wait until no other run uses the server's folders
+#   tr_lock, tr_unlock     wait until no other run uses the server's folders; let go
 #   tr_install DIR         build the tree in DIR, take that lock and install
 #   tr_stop_servers DIR    stop every server whose data lies under DIR
 #
@@ -103,6 +103,12 @@ tr_lock()
 		flock 9
 	fi
 	tr_locked=1
+}
+
+tr_unlock()
+{
+	[ -z "$tr_locked" ] || exec 9>&-
+	tr_locked=
 }
 
 tr_install()
