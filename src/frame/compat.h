@@ -17,6 +17,11 @@
 #include "varatt.h"
 #endif
 
+/* 16: what a check hook leaves for its setting is freed with pfree, no longer with free. */
+#if PG_VERSION_NUM < 160000
+#define guc_malloc(elevel, size) malloc(size)
+#endif
+
 /* 18: a function that does not return is marked in front. */
 #if PG_VERSION_NUM < 180000
 #define pg_noreturn pg_attribute_noreturn()

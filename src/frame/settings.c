@@ -13,6 +13,7 @@
 #include "utils/guc.h"
 #include "utils/timestamp.h"
 
+#include "frame/compat.h"
 #include "frame/settings.h"
 
 bool tr_rotation_enabled = true;
@@ -97,7 +98,7 @@ check_not_before(char **newval, void **extra, GucSource source)
 		GUC_check_errhint("Write it like \"2026-01-31 12:00:00+00\", or leave it empty.");
 		return false;
 	}
-	*extra = malloc(sizeof(TimestampTz));
+	*extra = guc_malloc(LOG, sizeof(TimestampTz));
 	if (*extra == NULL)
 		return false;
 	*(TimestampTz *) *extra = moment;
