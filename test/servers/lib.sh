@@ -4,9 +4,11 @@
 #   tr_as_root ARGS...           start this program again as root, where it is not
 #   tr_kept NAME                 set `dir` to a kept server's folder, made if it is missing
 #   tr_in_chroot DIR CMD...      run a command as root in the system in DIR
+#   tr_apart CMD...              run a command here, with a copy of the server's folders
 #   tr_begin, tr_end             a run: makes and removes $work; the exit status
 #   tr_test NAME CMD...          run a command; it is a test, which it passes with 0
-#   tr_suite NAME DIR PART...    run parts of test/run in DIR ('': here), as a test
+#   tr_suite NAME AT PART...     run parts of test/run as a test; AT is `here`, `apart`
+#                                or a chroot's folder
 #
 # A command in a chroot has mounts and processes of its own (namespaces): both
 # end with it, however it ends and whatever it left running.  It sees this tree,
@@ -14,6 +16,7 @@
 
 . "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 tr_cache=${TR_CACHE:-/var/cache/token_rotation}
+tr_run=("$tr_top/test/run")
 tr_failed=0
 work=
 
@@ -51,6 +54,24 @@ tr_in_chroot()
 		exec chroot "$dir" env -u PG_CONFIG TMPDIR="${work:-/tmp}" \
 			PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"
 	' chroot "$dir" "$tr_top" "$work" "$@" 9>&-
+}
+
+# What it installs is gone when it ends: nobody else gets a library that was
+# built for a special purpose.
+tr_apart()
+{
+	unshare --mount -- bash -euc '
+		work=$1
+		shift
+		for dir in "$("$PG_CONFIG" --pkglibdir)" "$("$PG_CONFIG" --sharedir)/extension"; do
+			mkdir -p "$work/apart"
+			copy=$(mktemp -d "$work/apart/XXXXXX")
+			chmod 755 "$work/apart" "$copy"
+			cp -a "$dir/." "$copy"
+			mount --bind "$copy" "$dir"
+		done
+		exec "$@"
+	' apart "$work" "$@" 9>&-
 }
 
 # Other users write into it: the servers', inside and outside.
@@ -92,12 +113,12 @@ tr_test()
 # TMPDIR puts test/run's own work folder into ours.
 tr_suite()
 {
-	local name=$1 dir=$2 log="$work/${1//[^A-Za-z0-9_.-]/_}.log" begin=$SECONDS
+	local name=$1 at=$2 log="$work/${1//[^A-Za-z0-9_.-]/_}.log" begin=$SECONDS
 	shift 2
-	if [ -n "$dir" ]; then
-		tr_test "$name" tr_in_chroot "$dir" "$tr_top/test/run" "$@"
-	else
-		TMPDIR=$work tr_test "$name" "$tr_top/test/run" "$@"
-	fi
+	case $at in
+		here) TMPDIR=$work tr_test "$name" "${tr_run[@]}" "$@" ;;
+		apart) TMPDIR=$work tr_test "$name" tr_apart "${tr_run[@]}" "$@" ;;
+		*) tr_test "$name" tr_in_chroot "$at" "${tr_run[@]}" "$@" ;;
+	esac
 	echo "# tried: $name: $(tail -n 1 "$log") in $((SECONDS - begin)) s ($*)"
 }
