@@ -37,11 +37,13 @@ max_connections = 60
 wal_level = replica
 );
 
-# Options: conf (more lines), streaming, extension (default 1), start (default 1)
+# Options: conf (more lines), streaming, extension (default 1), start (default 1),
+# install_path (of another server version)
 sub new_node
 {
 	my ($name, %option) = @_;
-	my $node = PostgreSQL::Test::Cluster->new($name);
+	my @path = $option{install_path} ? (install_path => $option{install_path}) : ();
+	my $node = PostgreSQL::Test::Cluster->new($name, @path);
 
 	$node->init(
 		allows_streaming => $option{streaming} // 0,
