@@ -140,7 +140,8 @@ SELECT call, b.* FROM unnest(ARRAY[
     'SELECT tr.tr_revoke_client(''errors'', repeat(''x'', 256))', 'SELECT tr.tr_revoke_policy(''internal'', repeat(''x'', 1000000))',
     'SELECT tr.tr_revoke_before(''2000-01-01'', repeat(''x'', 256))',
     'SELECT tr.tr_token_display(''Upper'', gen_random_uuid())', 'SELECT tr.tr_token_display('''', gen_random_uuid())',
-    'SELECT tr.tr_token_display(repeat(''x'', 16), gen_random_uuid())']) call, regress.bad(call) b;
+    'SELECT tr.tr_token_display(repeat(''x'', 16), gen_random_uuid())',
+    'SELECT tr.tr_effective_status(''nonsense'', ''errors'', '''', '''', now(), now(), NULL, NULL)']) call, regress.bad(call) b;
 
 -- Tokens: every text below is malformed to every verb, or the same token as
 -- before, where only the prefix differs.

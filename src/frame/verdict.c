@@ -59,16 +59,28 @@ tr_status_text(TrStatus status)
 	return status_texts[status];
 }
 
-TrStatus
-tr_status_read(const text *status)
+bool
+tr_status_find(const text *name, TrStatus *status)
 {
-	size_t len = VARSIZE_ANY_EXHDR(status);
+	size_t len = VARSIZE_ANY_EXHDR(name);
 	int i;
 
 	for (i = 0; i < TR_STATUS_COUNT; i++)
-		if (strlen(status_texts[i]) == len &&
-			memcmp(status_texts[i], VARDATA_ANY(status), len) == 0)
-			return (TrStatus) i;
+		if (strlen(status_texts[i]) == len && memcmp(status_texts[i], VARDATA_ANY(name), len) == 0)
+		{
+			*status = (TrStatus) i;
+			return true;
+		}
+	return false;
+}
+
+TrStatus
+tr_status_read(const text *name)
+{
+	TrStatus status;
+
+	if (tr_status_find(name, &status))
+		return status;
 	ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("token has an unknown status"),
 					errdetail("The library is older than the extension's tables, or they were "
 							  "changed by hand.")));

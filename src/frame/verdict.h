@@ -22,10 +22,12 @@ extern const char *tr_reason_text(TrReason reason);
 extern bool tr_reason_proven(TrReason reason);
 
 /*
- * Texts of the column status, and back; XX001 for a text that is none.
+ * Texts of the column status, and back.  For a text that is none, find answers
+ * false and read, which is for stored ones, raises XX001.
  */
 extern const char *tr_status_text(TrStatus status);
-extern TrStatus tr_status_read(const text *status);
+extern bool tr_status_find(const text *name, TrStatus *status);
+extern TrStatus tr_status_read(const text *name);
 
 /*
  * The status that a verdict amounts to: what is refused because of its end is

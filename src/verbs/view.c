@@ -63,7 +63,9 @@ tr_effective_status(PG_FUNCTION_ARGS)
 	for (i = 0; i < 6; i++)
 		if (PG_ARGISNULL(i))
 			PG_RETURN_NULL();
-	token.life.status = tr_status_read(PG_GETARG_TEXT_PP(0));
+	if (!tr_status_find(PG_GETARG_TEXT_PP(0), &token.life.status))
+		tr_raise_value("status is not valid", "No token has such a status.",
+					   "Pass the column status of token_rotation.token.");
 	token.owner = PG_GETARG_TEXT_PP(1);
 	/* it must not tell of the cutoffs of others */
 	if (!tr_realm_visible(token.owner))
