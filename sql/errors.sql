@@ -257,6 +257,17 @@ SELECT regress.answer_as('regress_stranger', format('SELECT (tr.tr_validate(%L))
        regress.answer_as('regress_stranger', format('SELECT (tr.tr_rotate(%L)).reason', :'gone_new_token')) AS rotate;
 SELECT subject, owner <> '' AS of_realm, owner = 'regress_stranger' AS moved FROM token_rotation.cutoff
 WHERE subject = 'errors cut' AND owner <> 'regress_gone' ORDER BY 2;
+-- Names that are a token, cut off to the length of a name: messages repeat them masked.
+SELECT 'trk_0123456789abcdefghijkl' || repeat('S', 30) AS cut_off, 'pg_0123456789abcdefghijkl' || repeat('S', 30) AS reserved \gset
+SELECT call, b.* FROM unnest(ARRAY['SELECT tr.tr_issue(''errors'', %L)', 'SELECT tr.tr_revoke_policy(%L)', 'SELECT tr.tr_grant(%L, ''issuer'')',
+    'SELECT tr.tr_grant(''regress_stranger'', %L)', 'SELECT tr.tr_grant(''regress_stranger'', ''issuer'', %L)',
+    'SELECT tr.tr_set_owner(''regress_gone'', %L)']) call,
+    regress.bad(format(call, :'cut_off')) b;
+SELECT call, b.* FROM unnest(ARRAY['SELECT tr.tr_grant(''regress_stranger'', ''issuer'', %L)', 'SELECT tr.tr_set_owner(''regress_gone'', %L)']) call,
+    regress.bad(format(call, :'reserved')) b;
+SELECT set_config('token_rotation.realm', :'cut_off' || repeat('S', 100), false) IS NOT NULL AS set;
+SELECT b.* FROM regress.bad('SELECT tr.tr_issue(''errors'')') b;
+RESET token_rotation.realm;
 
 -- What the extension itself says in all this; no text holds a token.
 SELECT DISTINCT state, message, detail, hint FROM regress.told ORDER BY state, message, detail, hint;

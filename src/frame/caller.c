@@ -24,6 +24,7 @@
 #include "frame/compat.h"
 #include "frame/settings.h"
 #include "frame/sql.h"
+#include "frame/verdict.h"
 
 #define PINNED_SEARCH_PATH "pg_catalog, pg_temp"
 
@@ -189,7 +190,8 @@ realm_setting(void)
 	role = get_role_oid(tr_realm, true);
 	if (!OidIsValid(role))
 		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("realm \"%s\" does not exist", tr_realm),
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("realm \"%s\" does not exist", tr_shown(tr_realm)),
 				 errdetail("The setting token_rotation.realm names no role."),
 				 errhint("Create the role, or reset token_rotation.realm.")));
 	if (!has_privs_of_role(tr_caller(), role))

@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "core/token_text.h"
 #include "frame/verdict.h"
 
 static const char *const reason_texts[] = {
@@ -100,6 +101,16 @@ tr_status_of_verdict(TrReason reason, TrStatus recorded)
 		default:
 			return recorded;
 	}
+}
+
+char *
+tr_shown(const char *text)
+{
+	size_t len = strlen(text);
+	char *masked = palloc(tr_mask_room(len));
+
+	tr_token_mask(text, len, masked);
+	return masked;
 }
 
 void

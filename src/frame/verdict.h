@@ -35,6 +35,12 @@ extern TrStatus tr_status_read(const text *name);
  */
 extern TrStatus tr_status_of_verdict(TrReason reason, TrStatus recorded);
 
+/*
+ * A text that the caller supplied, as a message may hold it: with everything
+ * token-shaped masked, because messages get into the server's log.
+ */
+extern char *tr_shown(const char *text);
+
 /* Misuse, raised with SQLSTATE, message, detail and hint. */
 pg_noreturn extern void tr_raise_null(const char *argument); /* 22004 */
 pg_noreturn extern void tr_raise_value(const char *message, const char *detail,

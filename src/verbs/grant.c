@@ -18,6 +18,7 @@
 #include "frame/compat.h"
 #include "frame/event.h"
 #include "frame/sql.h"
+#include "frame/verdict.h"
 #include "frame/xact.h"
 #include "state/audit.h"
 #include "verbs/args.h"
@@ -63,7 +64,8 @@ role_of(const char *what, const char *name)
 	role = get_role_oid(name, true);
 	if (!OidIsValid(role))
 		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("%s \"%s\" does not exist", what, name),
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("%s \"%s\" does not exist", what, tr_shown(name)),
 				 errdetail("No role has this name."), errhint("Make it with CREATE ROLE.")));
 	return role;
 }
@@ -76,7 +78,7 @@ realm_of(const char *name)
 {
 	if (IsReservedName(name))
 		ereport(ERROR,
-				(errcode(ERRCODE_RESERVED_NAME), errmsg("role \"%s\" is reserved", name),
+				(errcode(ERRCODE_RESERVED_NAME), errmsg("role \"%s\" is reserved", tr_shown(name)),
 				 errdetail("Roles whose names begin with \"pg_\" are the server's, and no realms."),
 				 errhint("Name an ordinary role, best one that is made for the realm.")));
 	return role_of("realm", name);

@@ -19,7 +19,8 @@ tr_mint_policy(const char *name, TrPolicy *policy)
 	LockRelationOid(tr_catalog()->token, RowExclusiveLock);
 	if (*name == '\0' || !tr_policy_read(name, policy))
 		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("policy \"%s\" does not exist", name),
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("policy \"%s\" does not exist", tr_shown(name)),
 				 errdetail("The table token_rotation.policy has no such row."),
 				 errhint("Insert it into token_rotation.policy, or name another.")));
 }

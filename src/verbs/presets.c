@@ -104,7 +104,7 @@ tr_preset_named(const char *name)
 	for (i = 0; i < lengthof(presets); i++)
 		if (strcmp(presets[i].name, name) == 0)
 			return presets[i].preset;
-	tr_raise_value(psprintf("there is no preset \"%s\"", name),
+	tr_raise_value(psprintf("there is no preset \"%s\"", tr_shown(name)),
 				   "A preset is a set of privileges that the extension defines.",
 				   "The presets are validator, issuer, operator and auditor.");
 }
