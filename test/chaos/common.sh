@@ -1,0 +1,240 @@
+# shellcheck shell=bash
+# What test/chaos/final and test/chaos/crash share: servers, and the client with
+# its load.  Source it, don't run it.
+#
+#   chaos_build                compile client and checker
+#   chaos_init NAME PORT       a server with the extension and what the client needs
+#   chaos_start, chaos_stop NAME MODE
+#   chaos_client FOLDER V W    start the client: validators, writers
+#   say COMMAND                tell it something; its answer is in $answer
+#   chaos_rules FILE...        check the tables (state.sql, cache.sql), one line of TAP a rule
+#   chaos_check NAME MIN MIN   stop both, and check the history
+. "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
+
+work='' failures=0
+chaos_here=$tr_top/test/chaos
+
+# The last word: stop everything, keep the folder only when something failed.
+chaos_finish()
+{
+	local status=$?
+	trap - EXIT
+	trap '' HUP INT TERM
+	[ -z "${client_PID:-}" ] || kill "$client_PID" 2> /dev/null || true
+	if [ -n "$work" ]; then
+		tr_stop_servers "$work"
+		if [ $status = 0 ]; then
+			rm -rf "$work" 2> /dev/null || { sleep 1; rm -rf "$work"; }
+		else
+			echo "# kept for reading: $work"
+		fi
+	fi
+	exit $status
+}
+
+chaos_prepare()
+{
+	trap chaos_finish EXIT
+	trap 'exit 129' HUP
+	trap 'exit 130' INT
+	trap 'exit 143' TERM
+	local name
+	for name in "${!PG@}"; do
+		case $name in PG_*) ;; *) unset "$name" ;; esac
+	done
+	tr_server
+	work=$(tr_workdir)
+	tr_copy "$work/tree"
+	tr_install "$work/tree" > "$work/build.log" 2>&1 || { cat "$work/build.log" >&2; tr_die 'could not build and install'; }
+	chaos_build
+	tr_as_user mkdir -m 700 "$work/socket"
+	export PGHOST=$work/socket PGDATABASE=postgres PGUSER=postgres
+}
+
+chaos_build()
+{
+	local flags
+	flags=(-O2 -g -std=gnu11 -Wall -Wextra -Werror -I"$("$PG_CONFIG" --includedir)" -L"$("$PG_CONFIG" --libdir)")
+	tr_as_user "${CC:-cc}" "${flags[@]}" -pthread -o "$work/client" \
+		"$chaos_here"/{client,session,validate,change}.c -lpq
+	tr_as_user "${CC:-cc}" "${flags[@]}" -o "$work/check" "$chaos_here"/{check,past}.c
+}
+
+ok()
+{
+	echo "ok - $*"
+}
+
+not_ok()
+{
+	echo "not ok - $*"
+	failures=$((failures + 1))
+}
+
+psql()
+{
+	"$bindir/psql" -X -q -A -t -v ON_ERROR_STOP=1 "$@"
+}
+
+# fsync = off: what the tests kill is processes, and the operating system keeps
+# what a process has written.  A change that never left the server's memory is
+# lost all the same, and a WAL writer that comes every ten seconds leaves it
+# there.  Small buffers are quickly made again.  The leeway is 0 so that ends
+# are sharp.
+chaos_init()
+{
+	local data=$work/$1 i
+	tr_as_user "$bindir/initdb" -D "$data" -U postgres -A trust -E UTF8 --no-locale --no-sync > "$work/initdb.log" 2>&1 ||
+		tr_die 'initdb failed'
+	tr_as_user tee -a "$data/postgresql.conf" > /dev/null <<- END
+		shared_preload_libraries = 'token_rotation'
+		listen_addresses = ''
+		unix_socket_directories = '$work/socket'
+		port = $2
+		max_connections = 60
+		shared_buffers = 16MB
+		fsync = off
+		wal_writer_delay = 10s
+		wal_retrieve_retry_interval = 100ms
+		restart_after_crash = on
+		jit = off
+		token_rotation.leeway = 0
+		token_rotation.worker_nap = 200ms
+		token_rotation.ring_size = 8192
+	END
+	chaos_start "$1"
+	export PGPORT=$2
+	psql <<- 'END'
+		SET client_min_messages = warning;
+		CREATE EXTENSION token_rotation CASCADE;
+	END
+	for ((i = 0; i < 4; i++)); do
+		psql -c "CREATE ROLE realm$i"
+	done
+	psql <<- 'END'
+		INSERT INTO token_rotation.policy (name, ttl, overlap, replay_window)
+		SELECT 'chaos' || i, CASE i WHEN 8 THEN interval '3 seconds' ELSE '1 day' END, '1 hour', '1 hour'
+		FROM generate_series(0, 8) i;
+	END
+}
+
+chaos_start()
+{
+	tr_as_user "$bindir/pg_ctl" -D "$work/$1" -l "$work/$1.log" -w -t 120 start > "$work/start.out" 2>&1 ||
+		{ tail -n 30 "$work/start.out" "$work/$1.log" >&2; tr_die 'the server did not start'; }
+}
+
+chaos_stop()
+{
+	tr_as_user "$bindir/pg_ctl" -D "$work/$1" -m "$2" -w -t 120 stop > /dev/null || tr_die 'the server did not stop'
+}
+
+chaos_client()
+{
+	tr_as_user mkdir "$1"
+	coproc client { tr_as_user "$work/client" "$@"; }
+	say "server host=$PGHOST port=$PGPORT dbname=$PGDATABASE user=$PGUSER"
+}
+
+answer=''
+say()
+{
+	echo "$*" >&"${client[1]}" || tr_die "the client is gone: $*"
+	read -r answer <&"${client[0]}" || tr_die "the client failed at: $*"
+	answer=${answer#ok}
+	answer=${answer# }
+}
+
+# Stop client and server NAME, and check the history: at least that many
+# validations, and kills inside a verb.
+chaos_check()
+{
+	local pid=$client_PID reissued
+	say stop
+	wait "$pid" || tr_die 'the client failed'
+	client_PID=
+	reissued=$(psql -c "SELECT count(*) FROM token_rotation.audit WHERE event = 'reissued'")
+	chaos_stop "$1" fast
+	if grep -hE 'PANIC: |TRAP: |terminated by signal ([4678]|11)\b' "$work"/*.log | sed 's/^/# /' | head -n 20 | grep .; then
+		not_ok 'no server process crashed by itself'
+	else
+		ok 'no server process crashed by itself'
+	fi
+	tr_as_user "$work/check" "$work/history" "$2" "$3" "$reissued" || failures=$((failures + 1))
+}
+
+# Wait until the worker has filled the cache.
+chaos_wait_cache()
+{
+	local i complete
+	for ((i = 0; i < 600; i++)); do
+		complete=$(psql -c "SELECT count(*) FROM token_rotation.token_cache WHERE token_id = '00000000-0000-0000-0000-000000000000'") ||
+			return 1
+		[ "$complete" != 1 ] || return 0
+		sleep 0.05
+	done
+	return 1
+}
+
+# Check the tables by these files, each a query of rules and how many rows break
+# them.  With chaos_quiet set only what is broken is told, and when.
+chaos_quiet=
+chaos_rules()
+{
+	local file rule count
+	for file in "$@"; do
+		psql -F '|' -f "$chaos_here/$file.sql" > "$work/rules" || { not_ok "$file.sql${chaos_quiet:+, $chaos_quiet}"; continue; }
+		while IFS='|' read -r rule count; do
+			if [ "$count" != 0 ]; then
+				not_ok "$rule ($count)${chaos_quiet:+, $chaos_quiet}"
+			elif [ -z "$chaos_quiet" ]; then
+				ok "$rule"
+			fi
+		done < "$work/rules"
+	done
+}
+
+# Stop client and server NAME, and check the history: at least that many
+# validations, and kills inside a verb.
+chaos_check()
+{
+	local pid=$client_PID reissued
+	say stop
+	wait "$pid" || tr_die 'the client failed'
+	client_PID=
+	reissued=$(psql -c "SELECT count(*) FROM token_rotation.audit WHERE event = 'reissued'")
+	chaos_stop "$1" fast
+	if grep -hE 'PANIC: |TRAP: |terminated by signal ([4678]|11)\b' "$work"/*.log | sed 's/^/# /' | head -n 20 | grep .; then
+		not_ok 'no server process crashed by itself'
+	else
+		ok 'no server process crashed by itself'
+	fi
+	tr_as_user "$work/check" "$work/history" "$2" "$3" "$reissued" || failures=$((failures + 1))
+}
+
+# Wait until the worker has filled the cache.
+chaos_wait_cache()
+{
+	local i complete
+	for ((i = 0; i < 600; i++)); do
+		complete=$(psql -c "SELECT count(*) FROM token_rotation.token_cache WHERE token_id = '00000000-0000-0000-0000-000000000000'") ||
+			return 1
+		[ "$complete" != 1 ] || return 0
+		sleep 0.05
+	done
+	return 1
+}
+
+# Prints nothing when all is well and $1 is "quiet".
+chaos_state()
+{
+	local rule count
+	psql -F '|' -f "$chaos_here/state.sql" > "$work/state" || { not_ok 'the tables can be read'; return; }
+	while IFS='|' read -r rule count; do
+		if [ "$count" != 0 ]; then
+			not_ok "$rule ($count)${2:+, $2}"
+		elif [ "${1:-}" != quiet ]; then
+			ok "$rule"
+		fi
+	done < "$work/state"
+}

@@ -1,0 +1,65 @@
+-- What must hold in the tables of tokens and their trail whatever happened: a row for each rule, with how
+-- many rows break it.  The trail is complete because an audit row is written in
+-- the transaction of its change, so nothing may be on one side only.
+WITH token AS MATERIALIZED (
+    SELECT t.*, sha256(uuid_send(t.token_id)) AS ref FROM token_rotation.token t),
+audit AS MATERIALIZED (SELECT a.* FROM token_rotation.audit a),
+-- what a change left in token, and what the trail says of it
+changed (event, ref, successor) AS (
+    SELECT 'issued', t.ref, ''::bytea FROM token t WHERE t.generation = 0
+    UNION ALL
+    SELECT 'rotated', sha256(uuid_send(t.predecessor_id)), t.ref FROM token t
+    WHERE t.predecessor_id IS NOT NULL
+    UNION ALL
+    SELECT 'revoked', t.ref, '' FROM token t WHERE t.status = 'revoked'
+    UNION ALL
+    -- a plain expiry writes no row
+    SELECT 'overlap ended', t.ref, '' FROM token t
+    WHERE t.status = 'expired' AND t.overlap_ends_at < t.expires_at),
+told (event, ref, successor) AS (
+    SELECT CASE WHEN a.event LIKE 'overlap%' THEN 'overlap ended' ELSE a.event END,
+        a.token_ref, coalesce(a.successor_ref, '')
+    FROM audit a
+    WHERE a.event IN ('issued', 'rotated', 'revoked', 'overlap_ended', 'overlap_finished')
+    AND NOT coalesce(a.detail ? 'replay_window', false)),
+sides AS (
+    SELECT coalesce(c.n, 0) AS changes, coalesce(t.n, 0) AS rows
+    FROM (SELECT event, ref, successor, count(*) AS n FROM changed GROUP BY 1, 2, 3) c
+    FULL JOIN (SELECT event, ref, successor, count(*) AS n FROM told GROUP BY 1, 2, 3) t
+    USING (event, ref, successor)),
+cutoffs AS (
+    SELECT c.kind, c.subject, c.owner, c.before FROM token_rotation.cutoff c),
+cutoff_rows AS (
+    SELECT a.detail ->> 'kind' AS kind,
+        CASE a.detail ->> 'kind' WHEN 'client' THEN a.client_id WHEN 'policy' THEN a.detail ->> 'policy'
+                                 ELSE '' END AS subject,
+        coalesce(a.owner, '') AS owner, max((a.detail ->> 'before')::timestamptz) AS before
+    FROM audit a WHERE a.event = 'cutoff' GROUP BY 1, 2, 3),
+block_rows AS (
+    SELECT DISTINCT ON (a.client_id, a.owner) a.client_id, coalesce(a.owner, '') AS owner, a.event
+    FROM audit a WHERE a.event IN ('blocked', 'unblocked') ORDER BY a.client_id, a.owner, a.seq DESC)
+SELECT 'every change has its one audit row', count(*) FROM sides
+WHERE rows < changes
+UNION ALL
+SELECT 'every audit row has its one change', count(*) FROM sides
+WHERE changes < rows
+UNION ALL
+SELECT 'every cutoff has its audit row, and the other way round', count(*)
+FROM cutoffs c FULL JOIN cutoff_rows r USING (kind, subject, owner)
+WHERE c.before IS DISTINCT FROM r.before
+UNION ALL
+SELECT 'every block has its audit row, and the other way round', count(*)
+FROM token_rotation.blocked_client b FULL JOIN block_rows r USING (client_id, owner)
+WHERE (b.client_id IS NULL) <> (r.event IS DISTINCT FROM 'blocked')
+UNION ALL
+SELECT 'no token has two successors', count(*)
+FROM (SELECT FROM token WHERE predecessor_id IS NOT NULL GROUP BY predecessor_id HAVING count(*) > 1) x
+UNION ALL
+SELECT 'who was rotated has a successor, and nobody else', count(*)
+FROM token t LEFT JOIN token s ON s.predecessor_id = t.token_id
+WHERE (t.rotated_at IS NULL) <> (s.token_id IS NULL)
+UNION ALL
+SELECT 'no successor is in another family or realm than its predecessor', count(*)
+FROM token s JOIN token t ON s.predecessor_id = t.token_id
+WHERE (s.family_id, s.generation, s.client_id, s.owner)
+    IS DISTINCT FROM (t.family_id, t.generation + 1, t.client_id, t.owner);
