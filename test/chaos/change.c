@@ -213,12 +213,9 @@ make(TrSession *session, Change *change, bool transaction)
 		record->outcome = TR_MAYBE;
 	else if (PQresultStatus(result) != PGRES_TUPLES_OK)
 	{
-		const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
-
 		/* a cutoff or block was faster; SERIALIZABLE; the ring is full for the moment */
-		if (strcmp(state, "55000") != 0 && strcmp(state, "40001") != 0 &&
-			strcmp(state, "53400") != 0)
-			tr_give_up("%s failed: %s", tr_kind_texts[kind], PQresultErrorMessage(result));
+		if (!tr_error_is(result, "55000 40001 53400"))
+			record->reason = TR_OTHER;
 		record->outcome = TR_ABORTED;
 		if (transaction)
 			tr_session_do(session, "ROLLBACK");

@@ -29,6 +29,7 @@ typedef enum Rule
 	REISSUE_ROWS,
 	ESCAPED,
 	UNEXPLAINED,
+	FAILED,
 	RULE_COUNT
 } Rule;
 
@@ -43,6 +44,7 @@ static const char *const rule_texts[RULE_COUNT] = {
 	"every new secret of a successor has its audit row, and the other way round",
 	"no successor escaped a cutoff of its client or policy",
 	"no connection was lost but by a fault",
+	"no call failed but by a cutoff, a block or a serialization failure",
 };
 
 static const char *const level_texts[TR_LEVEL_COUNT] = {
@@ -186,7 +188,12 @@ judge(const TrRecord *validation)
 {
 	int64_t dead_from = fates[validation->token].dead_from;
 
-	if (validation->outcome != TR_DONE)
+	if (validation->outcome == TR_ABORTED)
+	{
+		violate(FAILED, "validate, at %.3f ms", ms(validation->begin));
+		return;
+	}
+	if (validation->outcome == TR_MAYBE)
 	{
 		tally.lost++;
 		if (!tr_past_fault_between(validation->begin - 1000 * TR_MS, validation->end, true))
@@ -342,6 +349,8 @@ tell_changes(void)
 		if (record->outcome == TR_MAYBE &&
 			!tr_past_fault_between(record->begin - 1000 * TR_MS, record->end, true))
 			violate(UNEXPLAINED, "in a change at %.3f ms", ms(record->end));
+		if (record->outcome == TR_ABORTED && record->reason == TR_OTHER)
+			violate(FAILED, "%s, at %.3f ms", kind_texts[record->kind], ms(record->begin));
 	}
 	printf("# tried: changes acknowledged/rolled back/unknown:");
 	for (kind = 0; kind < TR_KIND_COUNT; kind++)

@@ -19,6 +19,7 @@ chaos_finish()
 {
 	local status=$?
 	trap - EXIT
+	[ $status = 0 ] || [ $failures != 0 ] || not_ok 'ran to its end'
 	trap '' HUP INT TERM
 	[ -z "${client_PID:-}" ] || kill "$client_PID" 2> /dev/null || true
 	if [ -n "$work" ]; then

@@ -62,7 +62,7 @@ typedef enum TrKind
 typedef enum TrOutcome
 {
 	TR_DONE,	/* acknowledged; in a transaction: its COMMIT */
-	TR_ABORTED, /* an ERROR or a ROLLBACK: it never happened */
+	TR_ABORTED, /* an ERROR or a ROLLBACK: it never happened; reason TR_OTHER: an odd ERROR */
 	TR_MAYBE,	/* the connection was lost; end is when that was noticed */
 } TrOutcome;
 

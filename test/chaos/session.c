@@ -255,6 +255,18 @@ tr_session_call(TrSession *session, TrKind kind, bool commit, const char *sql, i
 	return result;
 }
 
+bool
+tr_error_is(const PGresult *result, const char *states)
+{
+	static _Atomic int shown;
+
+	if (strstr(states, PQresultErrorField(result, PG_DIAG_SQLSTATE)) != NULL)
+		return true;
+	if (shown++ < 5)
+		fprintf(stderr, "%s", PQresultErrorMessage(result));
+	return false;
+}
+
 void
 tr_session_record(TrSession *session, const TrRecord *record)
 {

@@ -102,6 +102,9 @@ extern bool tr_session_do(TrSession *session, const char *sql);
 
 extern void tr_session_record(TrSession *session, const TrRecord *record);
 
+/* Is the result an ERROR with one of these SQLSTATEs?  Any other is shown, if not too often. */
+extern bool tr_error_is(const PGresult *result, const char *states);
+
 extern TrAnswer tr_answer(const char *reason);
 
 /*

@@ -104,8 +104,13 @@ take(TrSession *session, PGresult *result, const uint32_t *tokens, int count, Tr
 		record(session, result, i, validation);
 	}
 	/* SERIALIZABLE may fail; nothing else should */
-	if (!ok && strcmp(PQresultErrorField(result, PG_DIAG_SQLSTATE), "40001") != 0)
-		tr_give_up("a validation failed: %s", PQresultErrorMessage(result));
+	if (!ok && !tr_error_is(result, "40001"))
+	{
+		validation->outcome = TR_ABORTED;
+		validation->reason = TR_OTHER;
+		validation->token = tokens[0];
+		tr_session_record(session, validation);
+	}
 	PQclear(result);
 	return ok;
 }
