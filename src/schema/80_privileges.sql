@@ -18,20 +18,47 @@ CREATE FUNCTION @extschema@.tr_set_owner("from" text, "to" text) RETURNS bigint
 COMMENT ON FUNCTION @extschema@.tr_set_owner(text, text) IS
     'move every token of a realm, which may have been dropped, to another, and let its cutoffs and blocks speak there too; for superusers; returns how many tokens';
 
--- New functions are open to PUBLIC until somebody revokes that.
+-- Nobody has anything to begin with.  New functions and types are open to
+-- PUBLIC, and ALTER DEFAULT PRIVILEGES may have opened whatever was made here
+-- to anybody: all that is taken back, but for what the worker's role needs.
 DO LANGUAGE plpgsql $$
 DECLARE
-    f pg_catalog.regprocedure;
+    statement text;
 BEGIN
-    FOR f IN
-        SELECT d.objid::pg_catalog.regprocedure
-        FROM pg_catalog.pg_depend d
-        JOIN pg_catalog.pg_extension e ON e.oid OPERATOR(pg_catalog.=) d.refobjid
-        WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
-          AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass
-          AND e.extname OPERATOR(pg_catalog.=) 'token_rotation'
+    FOR statement IN
+        WITH member (kind, name, owner, acl) AS (
+            SELECT 'FUNCTION', p.oid::pg_catalog.regprocedure::text, p.proowner,
+                   coalesce(p.proacl, pg_catalog.acldefault('f', p.proowner))
+            FROM pg_catalog.pg_depend d
+            JOIN pg_catalog.pg_extension e ON e.oid OPERATOR(pg_catalog.=) d.refobjid
+            JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) d.objid
+            WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
+              AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass
+              AND e.extname OPERATOR(pg_catalog.=) 'token_rotation'
+            UNION ALL
+            SELECT 'SCHEMA', 'token_rotation', n.nspowner, n.nspacl
+            FROM pg_catalog.pg_namespace n WHERE n.nspname OPERATOR(pg_catalog.=) 'token_rotation'
+            UNION ALL
+            SELECT CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END,
+                   c.oid::pg_catalog.regclass::text, c.relowner, c.relacl
+            FROM pg_catalog.pg_class c
+            WHERE c.relnamespace OPERATOR(pg_catalog.=) 'token_rotation'::pg_catalog.regnamespace
+              AND c.relkind IN ('r', 'v', 'S')
+            UNION ALL
+            SELECT 'TYPE', t.oid::pg_catalog.regtype::text, t.typowner,
+                   coalesce(t.typacl, pg_catalog.acldefault('T', t.typowner))
+            FROM pg_catalog.pg_class c
+            JOIN pg_catalog.pg_type t ON t.oid OPERATOR(pg_catalog.=) c.reltype
+            WHERE c.relnamespace OPERATOR(pg_catalog.=) 'token_rotation'::pg_catalog.regnamespace
+        )
+        SELECT DISTINCT pg_catalog.format('REVOKE ALL ON %s %s FROM %s', m.kind, m.name,
+            CASE WHEN a.grantee OPERATOR(pg_catalog.=) 0 THEN 'PUBLIC'
+                 ELSE a.grantee::pg_catalog.regrole::text END)
+        FROM member m, pg_catalog.aclexplode(m.acl) a
+        WHERE a.grantee OPERATOR(pg_catalog.<>) m.owner
+          AND a.grantee OPERATOR(pg_catalog.<>) 'token_rotation_worker'::pg_catalog.regrole
     LOOP
-        EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f);
+        EXECUTE statement;
     END LOOP;
 END
 $$;
