@@ -76,8 +76,13 @@ CREATE POLICY audit_realm ON token_rotation.audit FOR SELECT
     USING (owner IN (SELECT r.rolname FROM pg_catalog.pg_roles r
                      WHERE pg_catalog.pg_has_role(r.oid, 'USAGE')));
 COMMENT ON POLICY audit_realm ON token_rotation.audit IS 'members of a realm read its rows';
+-- (has_sequence_privilege() would make auditors of all members of pg_read_all_data)
 CREATE POLICY audit_auditor ON token_rotation.audit FOR SELECT
-    USING ((SELECT pg_catalog.has_sequence_privilege(
-                       'token_rotation.audit_seq'::pg_catalog.regclass, 'SELECT')));
+    USING ((SELECT pg_catalog.bool_or(a.grantee OPERATOR(pg_catalog.=) 0
+                                      OR pg_catalog.pg_has_role(a.grantee, 'USAGE'))
+            FROM pg_catalog.pg_class c,
+                 pg_catalog.aclexplode(coalesce(c.relacl, pg_catalog.acldefault('s', c.relowner))) a
+            WHERE c.oid OPERATOR(pg_catalog.=) 'token_rotation.audit_seq'::pg_catalog.regclass
+              AND a.privilege_type OPERATOR(pg_catalog.=) 'SELECT'));
 COMMENT ON POLICY audit_auditor ON token_rotation.audit IS 'auditors read every row';
 GRANT INSERT ON token_rotation.audit TO token_rotation_worker;
