@@ -7,6 +7,8 @@
 #   make demo [KEEP=1]     the demonstration; KEEP=1 leaves its server running
 #   make bench             the measurements
 #   make installcheck      the server tests against what is installed (not as root)
+#
+# STOP_POINTS=1 makes a developer build, for test/stop_points only.
 
 MODULE_big = token_rotation
 EXTENSION = token_rotation
@@ -27,6 +29,7 @@ DATA_built = token_rotation--$(EXTVERSION).sql
 # Callbacks do not choose their parameters, so unused ones are no fault.
 # The server's flags may be gcc's; clang is told to pass over what it does not know.
 PG_CPPFLAGS = -I$(srcdir)/src -isystem $(includedir_server) -isystem $(includedir_internal)
+PG_CPPFLAGS += $(if $(STOP_POINTS),-DTR_STOP_POINTS)
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter $(if $(findstring clang,$(shell $(CC) --version)),\
 	-Wno-unknown-warning-option -Wno-ignored-optimization-argument)
 SHLIB_LINK = -lcrypto -lz

@@ -16,6 +16,7 @@
 #include "utils/timestamp.h"
 
 #include "core/lifecycle.h"
+#include "frame/stop_point.h"
 #include "frame/visits.h"
 #include "frame/xact.h"
 
@@ -48,7 +49,10 @@ at_end(XactEvent event, void *arg)
 	{
 		case XACT_EVENT_PRE_COMMIT:
 			if (writes)
+			{
 				raise_synchronous_commit();
+				TR_STOP_POINT("before_commit");
+			}
 			return;
 
 		case XACT_EVENT_PRE_PREPARE:
@@ -61,6 +65,8 @@ at_end(XactEvent event, void *arg)
 			return;
 
 		case XACT_EVENT_COMMIT:
+			if (writes)
+				TR_STOP_POINT("after_commit");
 			/* not earlier: who reads the new count must see the rows */
 			if (by_hand && tr_visits_here() != NULL)
 				pg_atomic_fetch_add_u32(&tr_visits_here()->by_hand, 1);

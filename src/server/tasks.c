@@ -25,6 +25,7 @@
 #include "frame/caller.h"
 #include "frame/catalog.h"
 #include "frame/settings.h"
+#include "frame/stop_point.h"
 #include "frame/visits.h"
 #include "server/tasks.h"
 #include "state/audit.h"
@@ -167,6 +168,7 @@ drain_proven(void)
 		for (i = 0; i < count; i++)
 			tr_audit_write(&events[i], NULL);
 		commit(&section);
+		TR_STOP_POINT("events_committed");
 		tr_ring_done(tickets, count);
 		settled();
 	}
@@ -401,6 +403,7 @@ fill_cache(TrDatabase *here)
 		memcpy(cursor, here->fill_cursor, TR_ID_BYTES);
 		begin(&section);
 		count = tr_upkeep_fill(cursor, CACHE_BATCH, &skipped);
+		TR_STOP_POINT("cache_copied");
 		if (count < CACHE_BATCH)
 		{
 			if (skipped == 0)

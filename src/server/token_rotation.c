@@ -8,6 +8,7 @@
 #include "miscadmin.h"
 
 #include "frame/settings.h"
+#include "frame/stop_point.h"
 #include "frame/xact.h"
 #include "server/launcher.h"
 #include "server/shmem.h"
@@ -28,6 +29,7 @@ _PG_init(void)
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 
+	TR_STOP_POINT_DEFINE();
 	tr_settings_define();
 	tr_shmem_install();
 	tr_xact_init();

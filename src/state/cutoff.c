@@ -39,6 +39,7 @@
 #include "frame/compat.h"
 #include "frame/rows.h"
 #include "frame/settings.h"
+#include "frame/stop_point.h"
 #include "frame/visits.h"
 #include "frame/xact.h"
 #include "state/cutoff.h"
@@ -356,6 +357,7 @@ copy_is_current(void)
 		pg_memory_barrier();
 		if (pg_atomic_read_u32(&here->cutoffs_in_doubt) != 0)
 			return false;
+		TR_STOP_POINT("cutoff_generation_read");
 		make_copy(generation);
 	}
 	return !copy.too_many;
@@ -404,6 +406,10 @@ at_end(XactEvent event, void *arg)
 			break;
 
 		case XACT_EVENT_COMMIT:
+			if (in_doubt)
+				TR_STOP_POINT("cutoff_in_doubt");
+			/* FALLTHROUGH */
+
 		case XACT_EVENT_ABORT:
 			if (in_doubt)
 				pg_atomic_fetch_sub_u32(&here->cutoffs_in_doubt, 1);

@@ -26,6 +26,7 @@
 
 #include "core/lifecycle.h"
 #include "frame/sql.h"
+#include "frame/stop_point.h"
 #include "state/upkeep.h"
 
 #define MARK "'00000000-0000-0000-0000-000000000000'::pg_catalog.uuid"
@@ -283,6 +284,7 @@ tr_upkeep_reconcile(uint8 cursor[TR_ID_BYTES], int max)
 		if (DatumGetBool(tr_sql_value(i, 2, &isnull)))
 			suspects[suspect_count++] = PointerGetDatum(id_value(i, 1));
 	}
+	TR_STOP_POINT("cache_compared");
 	if (suspect_count > 0)
 		locked_count = drop_suspects(suspects, suspect_count, now, locked);
 

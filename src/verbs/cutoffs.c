@@ -11,6 +11,7 @@
 
 #include "frame/caller.h"
 #include "frame/catalog.h"
+#include "frame/stop_point.h"
 #include "frame/verdict.h"
 #include "frame/xact.h"
 #include "state/audit.h"
@@ -78,6 +79,7 @@ cut(const char *kind, const char *subject, TimestampTz before, const char *reaso
 	tr_section_begin(&section);
 	realms = tr_realms_of_caller();
 	tr_cutoff_lock();
+	TR_STOP_POINT("cutoff_locked");
 	tr_event_begin(&event, TR_EVENT_CUTOFF);
 	if (before == TR_FOREVER)
 		before = until_now(of_client ? subject : NULL);

@@ -12,6 +12,7 @@
 #include "utils/snapmgr.h"
 
 #include "frame/catalog.h"
+#include "frame/stop_point.h"
 #include "state/cutoff.h"
 #include "verbs/precommit.h"
 
@@ -66,6 +67,7 @@ check_all(void)
 	Check *check;
 
 	LockDatabaseObject(RelationRelationId, catalog->cutoff, 0, ShareLock);
+	TR_STOP_POINT("precommit_locked");
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	for (check = checks; check != NULL; check = check->next)
 	{

@@ -7,6 +7,7 @@
 #include "utils/snapmgr.h"
 
 #include "frame/settings.h"
+#include "frame/stop_point.h"
 #include "frame/verdict.h"
 #include "state/audit.h"
 #include "state/cache.h"
@@ -76,6 +77,7 @@ reissue(TrRotate *rotate)
 	derive(rotate, nonce, successor->has_rotation_hash);
 	tr_mint_hashes(successor, &rotate->secrets);
 	tr_store_update(successor);
+	TR_STOP_POINT("reissue_half");
 	tr_cache_update(successor, NULL);
 	tr_cache_update(&rotate->token, nonce);
 	tr_wipe(nonce, sizeof(nonce));
@@ -116,6 +118,7 @@ tr_replay(TrRotate *rotate)
 
 	/* recorded before the secret leaves: the caller may roll back */
 	tr_note_replay(&rotate->token, successor, rotate->origin);
+	TR_STOP_POINT("replay_recorded");
 	rotate->replayed = true;
 	return TR_OK;
 }

@@ -12,6 +12,7 @@
 #include "frame/caller.h"
 #include "frame/catalog.h"
 #include "frame/settings.h"
+#include "frame/stop_point.h"
 #include "frame/verdict.h"
 #include "frame/xact.h"
 #include "state/audit.h"
@@ -74,6 +75,7 @@ end_token(TrToken *token, TimestampTz now, const char *reason)
 	}
 	tr_wipe(&cached, sizeof(cached));
 	tr_store_update(token);
+	TR_STOP_POINT("revoke_half");
 	tr_cache_drop(token->id);
 	record(token, reason, NULL);
 	return true;

@@ -24,6 +24,7 @@
 #include "frame/caller.h"
 #include "frame/catalog.h"
 #include "frame/settings.h"
+#include "frame/stop_point.h"
 #include "frame/verdict.h"
 #include "frame/xact.h"
 #include "state/audit.h"
@@ -119,6 +120,7 @@ begin_overlap(TrRotate *rotate, const TrPolicy *policy, const uint8 *nonce)
 	token->life.replay_ends_at =
 		nonce == NULL ? TR_NEVER : Min(rotate->now + policy->replay_window, token->life.expires_at);
 	tr_store_update(token);
+	TR_STOP_POINT("rotate_half");
 	tr_cache_update(token, nonce);
 	tr_xact_visit_at(nonce == NULL ? ends : Min(ends, token->life.replay_ends_at));
 }
@@ -155,6 +157,7 @@ make_successor(TrRotate *rotate)
 	tr_wipe(nonce, sizeof(nonce));
 	tr_store_insert(successor);
 	tr_cache_insert(successor);
+	TR_STOP_POINT("rotate_made");
 
 	tr_note_begin(&event, TR_EVENT_ROTATED, &rotate->token);
 	event.has_successor = true;

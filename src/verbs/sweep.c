@@ -14,6 +14,7 @@
 #include "frame/caller.h"
 #include "frame/catalog.h"
 #include "frame/settings.h"
+#include "frame/stop_point.h"
 #include "frame/verdict.h"
 #include "frame/xact.h"
 #include "state/audit.h"
@@ -42,6 +43,7 @@ record_end(TrToken *token, TrStep step, TimestampTz now)
 		token->first_used_at = cached.first_used_at;
 	token->last_used_at = Max(token->last_used_at, cached.last_used_at);
 	tr_store_update(token);
+	TR_STOP_POINT("sweep_half");
 
 	/* the nonce outlives a short window */
 	if (in_cache && token->life.replay_ends_at > now)
@@ -64,10 +66,12 @@ tr_sweep_run(ArrayType *realms, int max, TimestampTz *next)
 {
 	TrRules rules = tr_rules();
 	TimestampTz now = GetCurrentTimestamp();
+	List *due = tr_store_lock_due(now, &rules, realms, max);
 	ListCell *cell;
 	int ended = 0;
 
-	foreach (cell, tr_store_lock_due(now, &rules, realms, max))
+	TR_STOP_POINT("sweep_selected");
+	foreach (cell, due)
 	{
 		TrToken *token = lfirst(cell);
 		TrStep step;

@@ -23,6 +23,7 @@
 
 #include "frame/catalog.h"
 #include "frame/settings.h"
+#include "frame/stop_point.h"
 #include "frame/verdict.h"
 #include "frame/visits.h"
 #include "state/cache.h"
@@ -87,6 +88,7 @@ weigh(const TrPresented *presented, TimestampTz now, bool standby, Validation *v
 	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
 	bool found = look_up(presented->text.id, snapshot, standby, token);
 
+	TR_STOP_POINT("validate_found");
 	validation->reason = tr_present_match(presented, found, token);
 	if (validation->reason == TR_OK)
 	{
