@@ -7,7 +7,8 @@ SELECT d.classid, d.objid, pg_describe_object(d.classid, d.objid, 0) AS what
 FROM pg_depend d JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
 WHERE d.deptype = 'e' AND e.extname = 'token_rotation'
 AND NOT EXISTS (SELECT FROM pg_type t JOIN pg_type rows ON rows.oid IN (t.oid, t.typelem)
-    WHERE d.classid = 'pg_type'::regclass AND t.oid = d.objid AND rows.typrelid <> 0);
+    JOIN pg_class c ON c.oid = rows.typrelid
+    WHERE d.classid = 'pg_type'::regclass AND t.oid = d.objid AND NOT (c.relkind = 'c' AND t.oid = rows.oid));
 CREATE TEMP VIEW ours AS
 SELECT p.* FROM pg_proc p JOIN member m ON m.classid = 'pg_proc'::regclass AND m.objid = p.oid;
 
@@ -26,7 +27,7 @@ AND NOT EXISTS (SELECT FROM member m WHERE m.classid = 'pg_class'::regclass AND 
 -- Everything has a comment: functions, relations, indexes that are not a
 -- constraint's, columns of base tables and types, policies, the schema, the extension.
 SELECT what AS no_comment FROM member m
-WHERE classid <> 'pg_type'::regclass AND obj_description(objid, classid::regclass::name) IS NULL ORDER BY 1;
+WHERE obj_description(objid, classid::regclass::name) IS NULL ORDER BY 1;
 SELECT i.indexrelid::regclass AS no_comment FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
 WHERE c.relnamespace = 'token_rotation'::regnamespace AND obj_description(i.indexrelid, 'pg_class') IS NULL
 AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid) ORDER BY 1::text;
