@@ -78,15 +78,16 @@ DELETE FROM token_rotation.cutoff;
 TRUNCATE sample;
 
 -- By the setting not_before, of which a reload is enough.  (A session looks for it
--- between its commands, so it is the many commands that wait, half a minute at most.)
+-- between its commands, so it is many commands that wait, each a
+-- little longer, five minutes in all.)
 SELECT regress.put('before', 'cutoff s', 'default', '');
 SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC' + interval '2 seconds', 'YYYY-MM-DD HH24:MI:SS"+00"') AS moment \gset
 ALTER SYSTEM SET token_rotation.not_before = :'moment';
 SELECT pg_reload_conf();
 \set ECHO none
 \o /dev/null
-SELECT 'SELECT pg_sleep(0.05) WHERE current_setting(''token_rotation.not_before'') NOT LIKE ' || quote_literal(:'moment')
-FROM generate_series(1, 600) \gexec
+SELECT format('SELECT pg_sleep(%s) WHERE current_setting(''token_rotation.not_before'') NOT LIKE %L', 0.01 * i, :'moment')
+FROM generate_series(1, 240) i \gexec
 \o
 \set ECHO all
 SELECT current_setting('token_rotation.not_before') = :'moment' AS set;
@@ -100,8 +101,8 @@ ALTER SYSTEM SET token_rotation.not_before = '2099-12-31 23:59:59Z';
 SELECT pg_reload_conf();
 \set ECHO none
 \o /dev/null
-SELECT 'SELECT pg_sleep(0.05) WHERE current_setting(''token_rotation.not_before'') NOT LIKE ' || quote_literal('2099%')
-FROM generate_series(1, 600) \gexec
+SELECT format('SELECT pg_sleep(%s) WHERE current_setting(''token_rotation.not_before'') NOT LIKE %L', 0.01 * i, '2099%')
+FROM generate_series(1, 240) i \gexec
 \o
 \set ECHO all
 SHOW token_rotation.not_before;
@@ -113,8 +114,8 @@ ALTER SYSTEM RESET token_rotation.not_before;
 SELECT pg_reload_conf();
 \set ECHO none
 \o /dev/null
-SELECT 'SELECT pg_sleep(0.05) WHERE current_setting(''token_rotation.not_before'') NOT LIKE ' || quote_literal('')
-FROM generate_series(1, 600) \gexec
+SELECT format('SELECT pg_sleep(%s) WHERE current_setting(''token_rotation.not_before'') NOT LIKE %L', 0.01 * i, '')
+FROM generate_series(1, 240) i \gexec
 \o
 \set ECHO all
 SHOW token_rotation.not_before;

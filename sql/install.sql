@@ -36,11 +36,11 @@ BEGIN
     PERFORM set_config('role', 'none', true);
     RETURN value;
 END $$;
--- Wait until a query says true: at most half a minute, mostly for the worker.
+-- Wait until a query says true: at most five minutes, mostly for the worker.
 CREATE FUNCTION regress.wait_for(sql text) RETURNS boolean
     LANGUAGE plpgsql AS $$
 DECLARE
-    deadline timestamptz := clock_timestamp() + '30 seconds';
+    deadline timestamptz := clock_timestamp() + '5 minutes';
     done boolean;
 BEGIN
     LOOP

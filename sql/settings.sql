@@ -84,8 +84,8 @@ RESET token_rotation.realm;
 SELECT owner FROM tr_rotate(:'token');
 
 -- (From here on a session must see what a reload brings, which it looks for
--- between its commands: many of them wait, half a minute at most.)
-\set wait 'SELECT format(''SELECT pg_sleep(0.05) WHERE current_setting(%L) IS DISTINCT FROM %L'', :''name'', :''value'') FROM generate_series(1, 600)'
+-- between its commands: many of them wait, each a little longer, five minutes in all.)
+\set wait 'SELECT format(''SELECT pg_sleep(%s) WHERE current_setting(%L) IS DISTINCT FROM %L'', 0.01 * i, :''name'', :''value'') FROM generate_series(1, 240) i'
 INSERT INTO token_rotation.policy (name, ttl, overlap, replay_window) VALUES ('regress_window', '1 hour', '0.5 seconds', '1 hour');
 SELECT token, token_id FROM tr_issue('settings', 'regress_window') \gset ended_
 SELECT reason FROM tr_rotate(:'ended_token');
