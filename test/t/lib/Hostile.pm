@@ -183,7 +183,7 @@ sub digest
 			UNION ALL SELECT concat_ws(' ', 'column', attrelid, attname, atttypid, attnotnull, attacl)
 			FROM pg_attribute JOIN pg_class c ON c.oid = attrelid WHERE relnamespace = 'token_rotation'::regnamespace
 			UNION ALL SELECT concat_ws(' ', 'function', oid, proname, proowner, prosecdef, proacl, proconfig)
-			FROM pg_proc WHERE pronamespace = 'tr'::regnamespace
+			FROM pg_proc WHERE proname LIKE 'tr\_%'
 			UNION ALL SELECT concat_ws(' ', 'trigger', oid, tgrelid, tgname, tgenabled, tgfoid) FROM pg_trigger
 			UNION ALL SELECT concat_ws(' ', 'rule', oid, ev_class, rulename, ev_enabled) FROM pg_rewrite
 			UNION ALL SELECT concat_ws(' ', 'constraint', oid, conrelid, confrelid, conname) FROM pg_constraint
