@@ -14,6 +14,9 @@
 #   tr_lock, tr_unlock     wait until no other run uses the server's folders; let go
 #   tr_install DIR         build the tree in DIR, take that lock and install
 #   tr_stop_servers DIR    stop every server whose data lies under DIR
+#   tr_small_disk DIR      mount a small file system there, for tests that fill it;
+#                          false where that is not to be had
+#   tr_no_small_disk DIR   unmount it, if it is there
 #
 # A program that needs nothing special begins with
 #
@@ -133,4 +136,21 @@ tr_stop_servers()
 			kill -QUIT "$pid" || true
 		fi
 	done
+}
+
+# Only root can mount; the user must be able to write there.
+tr_small_disk()
+{
+	local sudo=
+	[ "$(id -u)" = 0 ] || sudo=$(command -v sudo) || return 1
+	mkdir -p "$1"
+	$sudo mount -t tmpfs -o "size=64m,mode=1777" token_rotation "$1" 2>/dev/null
+}
+
+tr_no_small_disk()
+{
+	local sudo=
+	mountpoint -q "$1" 2>/dev/null || return 0
+	[ "$(id -u)" = 0 ] || sudo=$(command -v sudo) || return 1
+	$sudo umount -l "$1"
 }

@@ -37,8 +37,8 @@ max_connections = 60
 wal_level = replica
 );
 
-# Options: conf (more lines), streaming, extension (default 1), start (default 1),
-# install_path (of another server version)
+# Options: conf (more lines), initdb (more of its options), streaming, extension
+# (default 1), start (default 1), install_path (of another server version)
 sub new_node
 {
 	my ($name, %option) = @_;
@@ -47,7 +47,7 @@ sub new_node
 
 	$node->init(
 		allows_streaming => $option{streaming} // 0,
-		extra => [ '--encoding=UTF8', '--locale=C' ]);
+		extra => [ '--encoding=UTF8', '--locale=C', @{ $option{initdb} // [] } ]);
 	$node->append_conf('postgresql.conf', $conf . ($option{conf} // ''));
 	return $node unless $option{start} // 1;
 	$node->start;
