@@ -22,7 +22,7 @@ use Test::More;
 use TokenRotation;
 
 # No worker: nothing but the verbs changes anything.
-my $node = new_node('kill');
+my $node = new_node('kill', conf => "synchronous_commit = off\nwal_writer_delay = 10s\n");
 workers_at_next_start($node, 0);
 $node->restart;
 
