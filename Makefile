@@ -2,7 +2,9 @@
 #
 #   make                   build, against the server that PG_CONFIG names
 #   make install           into that server's directories
-#   make test              everything: packages, build, all kinds of tests
+#   make test              packages, build, and what every change has to pass
+#   make test-all          everything, at full size, on 15, 17 and 18: an hour
+#   make test-versions     the suite on 17 and 18
 #   make unit | layers     single parts of it that need no server
 #   make demo [KEEP=1]     the demonstration; KEEP=1 leaves its server running
 #   make bench             the measurements
@@ -20,8 +22,9 @@ LAYERS = core frame state verbs server
 our_headers := $(sort $(wildcard $(LAYERS:%=src/%/*.h)))
 OBJS := $(patsubst %.c,%.o,$(sort $(wildcard $(LAYERS:%=src/%/*.c))))
 
-# The SQL script is joined from its topics; upgrade scripts lie beside them.
-DATA := $(sort $(wildcard src/schema/token_rotation--*--*.sql))
+# The SQL script is joined from its topics.  Beside them lie the scripts of
+# versions that were released, as they were, and those that update from them.
+DATA := $(sort $(wildcard src/schema/token_rotation--*.sql))
 SCHEMA := $(filter-out $(DATA),$(sort $(wildcard src/schema/*.sql)))
 DATA_built = token_rotation--$(EXTVERSION).sql
 
@@ -58,7 +61,7 @@ EXTRA_CLEAN = tmp_check tmp_check_regress tmp_check_iso output_iso results log \
 
 # These find or install what they need themselves, so they work before there is
 # a server; everything else is PGXS's.
-scripts = setup test demo bench unit layers
+scripts = setup test test-all test-versions demo bench unit layers
 .PHONY: $(scripts)
 
 ifneq ($(filter-out $(scripts),$(or $(MAKECMDGOALS),all)),)
@@ -84,6 +87,10 @@ setup:
 	test/setup
 test:
 	test/run
+test-all:
+	test/run --all
+test-versions:
+	test/run --all versions
 demo:
 	test/demo
 bench:

@@ -13,6 +13,7 @@
 #   tr_copy DIR            copy the tree to DIR, without .git and build products
 #   tr_lock, tr_unlock     wait until no other run uses the server's folders; let go
 #   tr_install DIR         build the tree in DIR, take that lock and install
+#   tr_copy_server DIR     copy the server's folders below DIR; sets PG_CONFIG and bindir
 #   tr_stop_servers DIR    stop every server whose data lies under DIR
 #   tr_small_disk DIR      mount a small file system there, for tests that fill it;
 #                          false where that is not to be had
@@ -124,6 +125,22 @@ tr_install()
 		sudo=$(command -v sudo) || { echo "cannot install into $libdir: be root, or have sudo" >&2; return 1; }
 	fi
 	$sudo make -s -C "$1" PG_CONFIG="$PG_CONFIG" install > /dev/null
+}
+
+# The copy finds everything from where its programs lie, as long as their places
+# towards each other stay.  Nobody else meets what is installed into it.
+tr_copy_server()
+{
+	local option dir
+	for option in bindir pkglibdir sharedir pkgincludedir includedir-server; do
+		dir=$("$PG_CONFIG" "--$option")
+		[ -e "$1$dir" ] && continue
+		tr_as_user mkdir -p "$1${dir%/*}"
+		tr_as_user cp -r "$dir" "$1${dir%/*}"
+	done
+	PG_CONFIG=$1$("$PG_CONFIG" --bindir)/pg_config
+	bindir=${PG_CONFIG%/*}
+	export PG_CONFIG bindir
 }
 
 # A crashed server leaves its pid file, and its number may be another process's by now.

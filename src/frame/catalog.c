@@ -21,8 +21,9 @@
 #include "frame/catalog.h"
 #include "frame/visits.h"
 
-/* The SQL version that this library serves. */
-#define SERVED_VERSION "0.1"
+/* The SQL version that this library serves, and the one before it. */
+#define SERVED_VERSION "0.2"
+#define SERVED_BEFORE "0.1"
 
 static TrCatalog catalog;
 static bool catalog_known = false;
@@ -81,6 +82,17 @@ read_extension(Oid *extension, Oid *schema, char *version)
 }
 
 /*
+ * May a database with this SQL version be worked in?  The version before is
+ * served, too, because the package is replaced before ALTER EXTENSION UPDATE can
+ * be run.
+ */
+static bool
+is_served(const char *version)
+{
+	return strcmp(version, SERVED_VERSION) == 0 || strcmp(version, SERVED_BEFORE) == 0;
+}
+
+/*
  * The oid of a relation of ours; XX001 where it is missing.
  */
 static Oid
@@ -131,11 +143,11 @@ require_installation(Oid *extension, Oid *schema)
 						errmsg("extension token_rotation is not installed in this database"),
 						errdetail("Its functions were called without it."),
 						errhint("Run CREATE EXTENSION token_rotation CASCADE.")));
-	if (strcmp(version, SERVED_VERSION) != 0)
+	if (!is_served(version))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the library does not serve version %s of the extension", version),
-				 errdetail("It serves version %s.", SERVED_VERSION),
+				 errdetail("It serves versions %s and %s.", SERVED_BEFORE, SERVED_VERSION),
 				 errhint("Run ALTER EXTENSION token_rotation UPDATE, or restart the server if "
 						 "the package was just replaced.")));
 }
@@ -191,5 +203,5 @@ tr_catalog_installed(void)
 	Oid schema;
 	char version[NAMEDATALEN];
 
-	return read_extension(&extension, &schema, version) && strcmp(version, SERVED_VERSION) == 0;
+	return read_extension(&extension, &schema, version) && is_served(version);
 }

@@ -1,0 +1,174 @@
+# ALTER EXTENSION UPDATE from every earlier version, under this library.
+#
+#  1. The earlier version is served before the update: every kind of call works,
+#     and so does the worker.
+#  2. The update keeps tokens, their verdicts, audit rows and grants; sessions
+#     that go on notice nothing.
+#  3. An updated catalog equals a fresh one: functions, relations, columns,
+#     constraints, indexes, triggers, policies, types, their comments, owners and
+#     privileges, and what is dumped.  Also when another superuser updates, and
+#     where default privileges open everything that is made.
+#  4. An update that is rolled back leaves the earlier version as it was.
+#  5. What depends on a function that is made anew stops the update, with an
+#     error that names it, and nothing is changed.
+#
+# With the library of the earlier version: test/update.
+
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use TokenRotation;
+
+my $node = new_node('update', extension => 0, conf => "token_rotation.worker_nap = '500ms'\n");
+my @earlier = split /\n/, value($node, q{
+	SELECT version FROM pg_available_extension_versions v JOIN pg_available_extensions a USING (name)
+	WHERE name = 'token_rotation' AND version <> default_version ORDER BY 1});
+my $newest = value($node, "SELECT default_version FROM pg_available_extensions WHERE name = 'token_rotation'");
+
+$node->safe_psql('postgres', 'CREATE ROLE app; CREATE ROLE boss SUPERUSER; CREATE ROLE prying');
+isnt(scalar @earlier, 0, 'there are earlier versions');
+
+# Everything that the extension consists of, as text, without oids.
+my $catalog = q{
+	SELECT line FROM (
+	SELECT concat_ws(' ', 'function', p.oid::regprocedure, pg_get_function_arguments(p.oid), pg_get_function_result(p.oid),
+		p.proowner::regrole, p.provolatile, p.proisstrict, p.proparallel, p.prosecdef, p.prosrc,
+		(SELECT string_agg(a::text, ',' ORDER BY a::text) FROM unnest(coalesce(p.proacl, acldefault('f', p.proowner))) a),
+		obj_description(p.oid, 'pg_proc')) AS line
+	FROM pg_proc p WHERE p.pronamespace = 'tr'::regnamespace
+	UNION ALL
+	SELECT concat_ws(' ', 'relation', c.oid::regclass, c.relkind, c.relpersistence, c.relowner::regrole, c.relrowsecurity,
+		c.relforcerowsecurity, c.reloptions,
+		(SELECT string_agg(a::text, ',' ORDER BY a::text) FROM unnest(coalesce(c.relacl, acldefault(CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", c.relowner))) a),
+		t.typowner::regrole, (SELECT string_agg(a::text, ',' ORDER BY a::text) FROM unnest(coalesce(t.typacl, acldefault('T', t.typowner))) a),
+		obj_description(c.oid, 'pg_class'),
+		obj_description(t.oid, 'pg_type'), CASE c.relkind WHEN 'v' THEN pg_get_viewdef(c.oid) WHEN 'i' THEN pg_get_indexdef(c.oid) END)
+	FROM pg_class c LEFT JOIN pg_type t ON t.oid = c.reltype
+	WHERE c.relnamespace = 'token_rotation'::regnamespace
+	UNION ALL
+	SELECT concat_ws(' ', 'column', c.oid::regclass, a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
+		a.attcollation::regcollation, a.attacl, pg_get_expr(d.adbin, d.adrelid), col_description(c.oid, a.attnum))
+	FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
+	LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
+	WHERE c.relnamespace = 'token_rotation'::regnamespace
+	UNION ALL
+	SELECT concat_ws(' ', 'constraint', k.conrelid::regclass, k.conname, pg_get_constraintdef(k.oid), obj_description(k.oid, 'pg_constraint'))
+	FROM pg_constraint k WHERE k.connamespace = 'token_rotation'::regnamespace
+	UNION ALL
+	SELECT concat_ws(' ', 'trigger', pg_get_triggerdef(t.oid), t.tgenabled, obj_description(t.oid, 'pg_trigger'))
+	FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+	WHERE c.relnamespace = 'token_rotation'::regnamespace AND NOT t.tgisinternal
+	UNION ALL
+	SELECT concat_ws(' ', 'policy', c.oid::regclass, p.polname, p.polcmd, p.polpermissive, p.polroles::regrole[],
+		pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid), obj_description(p.oid, 'pg_policy'))
+	FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid WHERE c.relnamespace = 'token_rotation'::regnamespace
+	UNION ALL
+	SELECT concat_ws(' ', 'schema', n.nspowner::regrole, n.nspacl, obj_description(n.oid, 'pg_namespace'))
+	FROM pg_namespace n WHERE n.nspname = 'token_rotation'
+	UNION ALL
+	SELECT concat_ws(' ', 'dumped', x.id::regclass, x.condition) FROM pg_extension e,
+		unnest(e.extconfig, e.extcondition) x (id, condition) WHERE e.extname = 'token_rotation'
+	UNION ALL
+	SELECT concat_ws(' ', 'member', pg_describe_object(d.classid, d.objid, 0))
+	FROM pg_depend d JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND e.oid = d.refobjid
+	WHERE d.deptype = 'e' AND e.extname = 'token_rotation') y};
+
+# A database with the extension of a version, the newest without one.
+sub database
+{
+	my ($name, $version, $before) = @_;
+
+	$node->safe_psql('postgres', "CREATE DATABASE $name");
+	$node->safe_psql($name, 'SET client_min_messages = warning; CREATE SCHEMA tr; ' . ($before // '') .
+		'; CREATE EXTENSION token_rotation SCHEMA tr ' . ($version ? "VERSION '$version' " : '') . 'CASCADE');
+	$node->safe_psql($name, "ALTER DATABASE $name SET search_path = tr");
+	return;
+}
+
+# One test, which shows the lines that differ.
+sub same_catalog
+{
+	my ($got, $expected, $name) = @_;
+	my %got = map { $_->{line} => 1 } rows($node, $catalog, $got);
+	my %expected = map { $_->{line} => 1 } rows($node, $catalog, $expected);
+	my @differ = ((map { "- $_" } grep { !$got{$_} } sort keys %expected), (map { "+ $_" } grep { !$expected{$_} } sort keys %got));
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	ok(keys %got > 100 && !@differ, $name) or diag(join "\n", @differ);
+	return;
+}
+
+sub version
+{
+	return value($node, "SELECT extversion FROM pg_extension WHERE extname = 'token_rotation'", $_[0]);
+}
+
+# 3. What default privileges open when an installation is made is taken back.
+my $opened = 'ALTER DEFAULT PRIVILEGES GRANT ALL ON FUNCTIONS TO prying;'
+  . ' ALTER DEFAULT PRIVILEGES GRANT ALL ON TYPES TO prying; ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO prying';
+
+database('fresh');
+is(version('fresh'), $newest, "a fresh installation is of $newest");
+
+for my $earlier (@earlier)
+{
+	(my $db = "from_$earlier") =~ tr/./_/;
+
+	# 1. Served
+	database($db, $earlier);
+	is(version($db), $earlier, "$earlier is there");
+	my ($kept, $ended, $blocked) = map { issue($node, "'$_'", $db) } qw(kept ended blocked);
+	my $next = rotate($node, $kept->{token}, undef, $db);
+	is($next->{reason}, 'ok', 'it rotates');
+	is(value($node, "SELECT tr_revoke('$ended->{token}')", $db), 't', 'revokes');
+	is(value($node, "SELECT tr_block_client('blocked')", $db), 't', 'and blocks');
+	my @verdicts = ([ $kept->{token}, 'ok' ], [ $next->{token}, 'ok' ], [ $ended->{token}, 'revoked' ], [ $blocked->{token}, 'blocked' ]);
+	verdicts_are($node, 'validates many', \@verdicts, $db);
+	is(verdict($node, $kept->{token}, $db), 'ok', 'and one');
+	poll($node, 'the worker stores uses', "SELECT first_used_at IS NOT NULL FROM token_rotation.token WHERE client_id = 'kept' AND generation = 1", $db);
+	value($node, "SELECT tr_grant('app', 'validator'), tr_grant('app', 'issuer')", $db);
+	my $granted = "SELECT string_agg(p.proname, ' ' ORDER BY p.proname) FROM pg_proc p"
+	  . " WHERE pronamespace = 'tr'::regnamespace AND proname LIKE 'tr\\_%' AND has_function_privilege('app', p.oid, 'EXECUTE')";
+	my $before = value($node, $granted, $db);
+	my $rows = 'SELECT (SELECT count(*) FROM token_rotation.token), (SELECT count(*) FROM token_rotation.audit)';
+	my $counts = value($node, $rows, $db);
+
+	# 4. and 5. Not updated
+	my $session = $node->background_psql($db);
+	is($session->query_safe("SELECT valid FROM tr_validate('$kept->{token}')"), 't', 'a session uses it');
+	$node->safe_psql($db, "BEGIN; ALTER EXTENSION token_rotation UPDATE; SELECT * FROM tr_validate('$kept->{token}'); ROLLBACK");
+	is(version($db), $earlier, 'an update that is rolled back was none');
+	verdicts_are($node, 'and changes no verdict', \@verdicts, $db);
+	$node->safe_psql($db, 'CREATE VIEW public.mine AS SELECT v.valid FROM tr.tr_validate(NULL) v');
+	like(error_of($node, 'ALTER EXTENSION token_rotation UPDATE', $db),
+		qr/^2BP01: .*public\.mine|^2BP01: .*\n.*view public\.mine/s, 'a view on what is made anew stops it');
+	is(version($db), $earlier, 'which changes nothing');
+	$node->safe_psql($db, 'DROP VIEW public.mine');
+
+	# 2. Updated
+	$node->safe_psql($db, 'ALTER EXTENSION token_rotation UPDATE');
+	is(version($db), $newest, "updated to $newest");
+	is($session->query_safe("SELECT valid FROM tr_validate('$kept->{token}')"), 't', 'the session goes on');
+	$session->quit;
+	verdicts_are($node, 'verdicts are the same', \@verdicts, $db);
+	is(value($node, $rows, $db), $counts, 'rows are kept');
+	is(value($node, $granted, $db), $before, 'and grants');
+	is(value($node, "SET ROLE app; SELECT reason FROM tr.tr_issue('app') i, tr.tr_validate(i.token)", $db), 'ok', 'which work');
+	my $replay = rotate($node, $kept->{token}, undef, $db);
+	ok($replay->{replayed} && $replay->{token} eq $next->{token}, 'a rotation from before is replayed');
+	value($node, "SELECT tr_ungrant('app', 'validator'), tr_ungrant('app', 'issuer')", $db);
+
+	# 3. Catalogs
+	same_catalog($db, 'fresh', 'the catalogs are equal');
+	database("opened_$db", $earlier);
+	$node->safe_psql("opened_$db", "$opened; SET SESSION AUTHORIZATION boss; $opened; ALTER EXTENSION token_rotation UPDATE");
+	same_catalog("opened_$db", 'fresh', 'also by another superuser, under default privileges');
+}
+
+done_testing();
