@@ -136,6 +136,16 @@ SELECT client_id, count(*) FROM token_rotation.audit WHERE client_id LIKE 'revok
 SELECT event, role, detail->'tokens' AS tokens, (detail->>'before')::timestamptz < at AS past
 FROM token_rotation.audit WHERE event = 'pruned' AND role = 'regress_pruner' ORDER BY seq;
 ROLLBACK;
+-- What is pruned while its replay window is open leaves nothing in the cache.
+BEGIN;
+SET LOCAL token_rotation.realm = 'regress_other';
+SELECT token, token_id FROM tr_issue('revoke prune early') \gset
+SELECT token_id AS next_id FROM tr_rotate(:'token', overlap => '0') \gset
+SELECT tr_sweep(), tr_revoke_id(:'next_id');
+SELECT count(*), (tr_validate(:'token')).reason FROM token_rotation.token_cache WHERE token_id = :'token_id';
+SELECT tr_prune(clock_timestamp() + interval '1 minute');
+SELECT count(*), (tr_validate(:'token')).reason FROM token_rotation.token_cache WHERE token_id = :'token_id';
+ROLLBACK;
 SELECT tr_ungrant('regress_pruner', 'operator');
 DROP ROLE regress_pruner, regress_other;
 

@@ -7,6 +7,7 @@
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
+#include "utils/uuid.h"
 
 #include "core/lifecycle.h"
 #include "frame/sql.h"
@@ -30,7 +31,7 @@ tr_store_newest_of_client(const char *client_id)
 	return isnull ? TR_NEVER : DatumGetTimestampTz(value);
 }
 
-int64
+List *
 tr_store_prune(TimestampTz before, ArrayType *realms, int max)
 {
 	static TrSql sql = {
@@ -55,18 +56,30 @@ tr_store_prune(TimestampTz before, ArrayType *realms, int max)
 				" OPERATOR(pg_catalog.=) ANY (SELECT b.family_id FROM bounded b"
 				" WHERE b.sofar OPERATOR(pg_catalog.<) $3) FOR UPDATE SKIP LOCKED)"
 				" DELETE FROM token_rotation.token t USING locked l"
-				" WHERE t.family_id OPERATOR(pg_catalog.=) l.token_id",
+				" WHERE t.family_id OPERATOR(pg_catalog.=) l.token_id RETURNING t.token_id",
 		.nargs = 3,
 		.types = {TIMESTAMPTZOID, TEXTARRAYOID, INT4OID},
 	};
 	Datum values[3];
 	char nulls[] = "   ";
+	List *ids = NIL;
+	uint64 count;
+	uint64 i;
 
 	values[0] = TimestampTzGetDatum(before);
 	values[1] = PointerGetDatum(realms);
 	nulls[1] = realms == NULL ? 'n' : ' ';
 	values[2] = Int32GetDatum(max);
-	return (int64) tr_sql_run(&sql, values, nulls);
+	count = tr_sql_run(&sql, values, nulls);
+	for (i = 0; i < count; i++)
+	{
+		pg_uuid_t *id = palloc(sizeof(pg_uuid_t));
+		bool isnull;
+
+		*id = *DatumGetUUIDP(tr_sql_value(i, 1, &isnull));
+		ids = lappend(ids, id);
+	}
+	return ids;
 }
 
 int64

@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
 #include "utils/array.h"
 
 /*
@@ -20,9 +21,9 @@ extern TimestampTz tr_store_newest_of_client(const char *client_id);
 
 /*
  * Delete families that ended wholly before a moment, oldest first, about max
- * tokens; returns how many tokens.
+ * tokens; returns the ids of the tokens.
  */
-extern int64 tr_store_prune(TimestampTz before, ArrayType *realms, int max);
+extern List *tr_store_prune(TimestampTz before, ArrayType *realms, int max);
 
 /*
  * Give every token of one realm to another; returns how many.

@@ -10,6 +10,7 @@
 
 #include "fmgr.h"
 #include "utils/timestamp.h"
+#include "utils/uuid.h"
 
 #include "frame/caller.h"
 #include "frame/catalog.h"
@@ -119,7 +120,8 @@ tr_prune(PG_FUNCTION_ARGS)
 	TimestampTz before;
 	TrSection section;
 	TrEvent event;
-	int64 pruned;
+	List *pruned;
+	ListCell *cell;
 	int32 max;
 
 	tr_catalog();
@@ -132,12 +134,15 @@ tr_prune(PG_FUNCTION_ARGS)
 
 	tr_section_begin(&section);
 	pruned = tr_store_prune(before, tr_realm_array_of_caller(), max);
-	if (pruned > 0)
+	/* the cache may still have one whose replay window is open */
+	foreach (cell, pruned)
+		tr_cache_drop(((pg_uuid_t *) lfirst(cell))->data);
+	if (pruned != NIL)
 	{
 		tr_event_begin(&event, TR_EVENT_PRUNED);
-		tr_audit_write(&event, psprintf("{\"before\": \"%s\", \"tokens\": " INT64_FORMAT "}",
-										tr_event_moment(before), pruned));
+		tr_audit_write(&event, psprintf("{\"before\": \"%s\", \"tokens\": %d}",
+										tr_event_moment(before), list_length(pruned)));
 	}
 	tr_section_end(&section);
-	PG_RETURN_INT32((int32) pruned);
+	PG_RETURN_INT32(list_length(pruned));
 }
