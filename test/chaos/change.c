@@ -385,6 +385,9 @@ tr_change_something(TrSession *session)
 	bool transaction = tr_chance(session, 40);
 	uint32_t dice = tr_random(session, 1000);
 
+	/* now and then the token that another session is at, to race with it */
+	if (tr_pointed() > 0 && tr_chance(session, 10))
+		token = tr_pointed_at(tr_pointed() - 1);
 	if (token == TR_NOBODY || tr_entry_count < 200 || dice < 260)
 		issue(session, transaction);
 	else if (dice < 560)

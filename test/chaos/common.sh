@@ -25,7 +25,7 @@ chaos_finish()
 	if [ -n "$work" ]; then
 		tr_stop_servers "$work"
 		if [ $status = 0 ]; then
-			rm -rf "$work" 2> /dev/null || { sleep 1; rm -rf "$work"; }
+			rm -rf "$work"
 		else
 			echo "# kept for reading: $work"
 		fi
@@ -54,8 +54,9 @@ chaos_prepare()
 
 chaos_build()
 {
-	local flags
-	flags=(-O2 -g -std=gnu11 -Wall -Wextra -Werror -I"$("$PG_CONFIG" --includedir)" -L"$("$PG_CONFIG" --libdir)")
+	local flags libdir
+	libdir=$("$PG_CONFIG" --libdir)
+	flags=(-O2 -g -std=gnu11 -Wall -Wextra -I"$("$PG_CONFIG" --includedir)" -L"$libdir" -Wl,-rpath,"$libdir")
 	tr_as_user "${CC:-cc}" "${flags[@]}" -pthread -o "$work/client" \
 		"$chaos_here"/{client,session,validate,change}.c -lpq
 	tr_as_user "${CC:-cc}" "${flags[@]}" -o "$work/check" "$chaos_here"/{check,past}.c
