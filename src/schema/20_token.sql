@@ -104,6 +104,11 @@ COMMENT ON INDEX token_rotation.token_dead IS 'dead tokens without a successor: 
 
 ALTER TABLE token_rotation.token ENABLE ROW LEVEL SECURITY;
 
+-- Statistics hold samples of a column's values, and members of pg_read_all_data
+-- read pg_statistic, where there is no row security.
+ALTER TABLE token_rotation.token ALTER secret_hash SET STATISTICS 0,
+    ALTER rotation_hash SET STATISTICS 0;
+
 CREATE UNLOGGED TABLE token_rotation.token_cache (
     token_id uuid NOT NULL,
     status text COLLATE "C",
@@ -159,6 +164,8 @@ CREATE INDEX token_cache_replay ON token_rotation.token_cache (replay_ends_at)
 COMMENT ON INDEX token_rotation.token_cache_replay IS 'nonces by the end of their replay window, for erasing them';
 
 ALTER TABLE token_rotation.token_cache ENABLE ROW LEVEL SECURITY;
+ALTER TABLE token_rotation.token_cache ALTER secret_hash SET STATISTICS 0,
+    ALTER nonce SET STATISTICS 0;
 
 -- Whoever changes token by other means than the extension's functions (a
 -- superuser's UPDATE in an emergency, a restore) must not be contradicted by
