@@ -3,7 +3,7 @@
 #  1. The earlier version is served before the update: every kind of call works,
 #     and so does the worker.
 #  2. The update keeps tokens, their verdicts, audit rows and grants; sessions
-#     that go on notice nothing.
+#     that go on notice nothing.  No statistics of hashes and nonces are left.
 #  3. An updated catalog equals a fresh one: functions, relations, columns,
 #     constraints, indexes, triggers, policies, types, their comments, owners and
 #     privileges, and what is dumped.  Also when another superuser updates, and
@@ -53,6 +53,7 @@ my $catalog = q{
 	WHERE c.relnamespace = 'token_rotation'::regnamespace
 	UNION ALL
 	SELECT concat_ws(' ', 'column', c.oid::regclass, a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
+		coalesce(a.attstattarget, -1),
 		a.attcollation::regcollation, a.attacl, pg_get_expr(d.adbin, d.adrelid), col_description(c.oid, a.attnum))
 	FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
 	LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
@@ -139,6 +140,11 @@ for my $earlier (@earlier)
 	my $rows = 'SELECT (SELECT count(*) FROM token_rotation.token), (SELECT count(*) FROM token_rotation.audit)';
 	my $counts = value($node, $rows, $db);
 
+	my $sampled = q{SELECT count(*) FROM pg_statistic s JOIN pg_attribute a ON a.attrelid = s.starelid AND a.attnum = s.staattnum
+		WHERE a.attrelid::regclass::text ~ '^token_rotation\.token' AND a.attname ~ 'hash|nonce'};
+	$node->safe_psql($db, 'ANALYZE');
+	isnt(value($node, $sampled, $db), '0', 'there are statistics of hashes') if $earlier eq '0.1';
+
 	# 4. and 5. Not updated
 	my $session = $node->background_psql($db);
 	is($session->query_safe("SELECT valid FROM tr_validate('$kept->{token}')"), 't', 'a session uses it');
@@ -155,6 +161,8 @@ for my $earlier (@earlier)
 	$node->safe_psql($db, 'ALTER EXTENSION token_rotation UPDATE');
 	is(version($db), $newest, "updated to $newest");
 	is($session->query_safe("SELECT valid FROM tr_validate('$kept->{token}')"), 't', 'the session goes on');
+	$node->safe_psql($db, 'ANALYZE');
+	is(value($node, $sampled, $db), '0', 'no statistics of hashes are left');
 	$session->quit;
 	verdicts_are($node, 'verdicts are the same', \@verdicts, $db);
 	is(value($node, $rows, $db), $counts, 'rows are kept');
