@@ -181,7 +181,7 @@ my $synced = issue($primary, "'synced'");
 $standby->stop;
 $session = $primary->background_psql('postgres');
 $session->query_safe('SET synchronous_commit = local; CREATE TABLE not_waited_for ()');
-$session->query_until(
+my $out = $session->query_until(
 	qr/begun/, qq(
 	\\echo begun
 	BEGIN;
@@ -193,7 +193,8 @@ $session->query_until(
 poll($primary, 'a revocation waits for the standby',
 	"SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND query LIKE 'COMMIT%'");
 $standby->start;
-like($session->query_until(qr/ended/, ''), qr/^t$/m, 'until it is there');
+$out .= $session->query_until(qr/ended/, '');
+like($out, qr/^t$/m, 'until it is there');
 $session->quit;
 $primary->wait_for_catchup($standby, 'replay', $primary->lsn('insert'));
 is(verdict($standby, $synced->{token}), 'revoked', 'where the token is revoked');
