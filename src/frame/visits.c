@@ -142,6 +142,7 @@ make(Oid database)
 	entry->fill_skipped = false;
 	memset(entry->reconcile_cursor, 0, TR_ID_BYTES);
 	entry->by_hand_seen = 0;
+	entry->first_step = 0;
 	pg_atomic_write_u64(&entry->due, (uint64) TR_FOREVER);
 	pg_atomic_write_u64(&entry->cutoff_generation, 1);
 	pg_atomic_write_u32(&entry->cutoffs_in_doubt, 0);

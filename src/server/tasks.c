@@ -347,7 +347,7 @@ flush_usage(void)
 	int stored = 0;
 	int i;
 
-	for (i = 0; i < count && go_on(); i += ROW_BATCH)
+	for (i = 0; i < count && (i == 0 || go_on()); i += ROW_BATCH)
 		stored += flush_batch(usage + i, tickets + i, Min(count - i, ROW_BATCH));
 	if (count == USAGE_MAX && stored > 0)
 		visit_by(GetCurrentTimestamp() + TR_VISIT_PAUSE);
@@ -453,6 +453,10 @@ keep_cache(void)
 /*
  * The most urgent things first.  Proven events are looked for again before each
  * step, because while their ring is full, replays are refused.
+ *
+ * A visit that runs out of time is continued by the next one, and each does one
+ * step at least: otherwise, where the first steps always take long, the last
+ * ones would never have their turn.  After an error the order is the usual one.
  */
 TimestampTz
 tr_tasks_run(const char **doing)
@@ -466,19 +470,27 @@ tr_tasks_run(const char **doing)
 		{"ending overlap windows", sweep}, {"erasing nonces", erase_nonces},
 		{"storing usage", flush_usage},	   {"keeping the cache", keep_cache},
 	};
-	size_t i;
+	TrDatabase *here = tr_visits_here();
+	int first = here->first_step;
+	int done;
 
+	here->first_step = 0;
 	INSTR_TIME_SET_CURRENT(begun);
 	next_visit = TR_FOREVER;
-	for (i = 0; i < lengthof(steps); i++)
+	for (done = 0; done < (int) lengthof(steps); done++)
 	{
+		int i = (first + done) % (int) lengthof(steps);
+
 		*doing = "auditing events";
 		INSTR_TIME_SET_CURRENT(step_begun);
 		drain_proven();
 
 		INSTR_TIME_SET_CURRENT(step_begun);
-		if (!go_on())
+		if (!go_on() && done > 0)
+		{
+			here->first_step = i;
 			break;
+		}
 		*doing = steps[i].name;
 		pgstat_report_activity(STATE_RUNNING, *doing);
 		steps[i].run();

@@ -16,7 +16,9 @@
 #  8. A database whose settings would break it (read only, a search_path with
 #     traps, timeouts, isolation, row_security, a role) does not.
 #  9. A table that is locked holds it up without a word; then it goes on.
-# 10. The server log: no token's secret in normal operation, and not one line
+# 10. Steps that take a visit's whole time, again and again, leave the others
+#     their turn.
+# 11. The server log: no token's secret in normal operation, and not one line
 #     in steady state, at default settings.
 
 use strict;
@@ -237,7 +239,45 @@ $node->safe_psql('hostile', q{
 		SELECT count(*) = 1 FROM token_rotation.token_cache WHERE status IS NULL}, 'hostile');
 }
 
-# 10. Steady state, seen from what the worker reads of the cache
+# 10. No time left
+
+# every event takes longer than a visit may; there is always a new one until the
+# cache, which comes last, is complete
+$node->safe_psql('postgres', 'CREATE DATABASE slow');
+install($node, 'slow');
+$dead = issue($node, "'dead'", 'slow');
+value($node, "SELECT tr_revoke('$dead->{token}')", 'slow');
+poll($node, 'the cache is complete', q{
+	SELECT count(*) = 1 FROM token_rotation.token_cache WHERE status IS NULL}, 'slow');
+$node->safe_psql('slow', q{
+	CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+		PERFORM pg_sleep(2.1) WHERE coalesce(current_setting('linger.done', true), '') = '';
+		PERFORM set_config('linger.done', 'in this transaction', true);
+		RETURN NEW;
+	END $$;
+	CREATE TRIGGER linger BEFORE INSERT ON token_rotation.audit
+		FOR EACH ROW EXECUTE FUNCTION linger();
+	CREATE FUNCTION rotate_until_complete(token text, seconds int) RETURNS boolean
+		LANGUAGE plpgsql AS $$
+	BEGIN
+		FOR i IN 1 .. 10 * seconds LOOP
+			IF EXISTS (SELECT FROM token_rotation.token_cache WHERE status IS NULL) THEN
+				RETURN true;
+			END IF;
+			PERFORM public.tr_rotate(token), pg_sleep(0.1);
+		END LOOP;
+		RETURN false;
+	END $$});
+is( value($node, qq{
+		SELECT reason FROM tr_rotate('$dead->{token}');
+		TRUNCATE token_rotation.token_cache;
+		SELECT rotate_until_complete('$dead->{token}', $PostgreSQL::Test::Utils::timeout_default)},
+		'slow'),
+	"revoked\nt", 'slow steps: the cache is filled nevertheless');
+$node->safe_psql('postgres', 'DROP DATABASE slow WITH (FORCE)');
+
+# 11. Steady state, seen from what the worker reads of the cache
 
 $offset = log_position($node);
 my $reads = q{
