@@ -132,7 +132,7 @@ sub run_as
 }
 
 # Run statements as a role, each case in a transaction that is rolled back.  A
-# case is a list of statements.  Returns for each the SQLSTATE of the first
+# case is a list of statements; lines after COPY FROM STDIN are its data.  Returns for each the SQLSTATE of the first
 # statement that failed, or "ok" and the rows of the last one; then all that
 # was printed.
 sub cases_as
@@ -144,7 +144,7 @@ sub cases_as
 	{
 		$script .= "\\echo \@case\nBEGIN;\n";
 		$script .= "$_\n\\echo \@state :SQLSTATE :ROW_COUNT\n"
-		  for map { /^COPY .* FROM STDIN/ ? "$_;\n\\." : "$_;" } @$case;
+		  for map { /^(COPY [^\n]* FROM STDIN)(\n.*)?/ ? "$1;" . ($2 // '') . "\n\\." : "$_;" } @$case;
 		$script .= "ROLLBACK;\n";
 	}
 	my ($out, $err) = run_as($node, $role, "$script\\echo \@case\n");
