@@ -40,6 +40,9 @@ record_end(TrToken *token, TrStep step, TimestampTz now)
 	/* it lived to its own expiry because windows were not enforced */
 	if (step == TR_STEP_EXPIRE && token->life.rotated_at != TR_NEVER)
 		token->life.overlap_ends_at = token->life.expires_at;
+	/* nor does a clock that is set back open a replay window again that is over */
+	if (token->life.replay_ends_at <= now)
+		token->life.replay_ends_at = TR_NEVER;
 	if (token->first_used_at == TR_NEVER)
 		token->first_used_at = cached.first_used_at;
 	token->last_used_at = Max(token->last_used_at, cached.last_used_at);
