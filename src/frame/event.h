@@ -38,6 +38,7 @@
 #define TR_EVENT_ROTATION_REFUSED "rotation_refused"
 #define TR_EVENT_REVOCATION_REFUSED "revocation_refused"
 #define TR_EVENT_EVENTS_LOST "events_lost"
+#define TR_EVENT_CLOCK_SET_BACK "clock_set_back"
 
 typedef struct TrEvent
 {

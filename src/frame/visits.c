@@ -86,6 +86,7 @@ tr_visits_shmem_init(void)
 		pg_atomic_init_u64(&entry->lost_proven, 0);
 		pg_atomic_init_u64(&entry->lost_junk, 0);
 		pg_atomic_init_u64(&entry->lost_usage, 0);
+		pg_atomic_init_u64(&entry->clock_reached, 0);
 	}
 }
 
@@ -151,6 +152,7 @@ make(Oid database)
 	pg_atomic_write_u64(&entry->lost_proven, 0);
 	pg_atomic_write_u64(&entry->lost_junk, 0);
 	pg_atomic_write_u64(&entry->lost_usage, 0);
+	pg_atomic_write_u64(&entry->clock_reached, 0);
 	return entry;
 }
 
@@ -244,6 +246,7 @@ tr_visits_report(bool installed, TimestampTz next)
 		memset(here->fill_cursor, 0, TR_ID_BYTES);
 		memset(here->reconcile_cursor, 0, TR_ID_BYTES);
 		pg_atomic_write_u32(&here->cache_trusted, 0);
+		pg_atomic_write_u64(&here->clock_reached, 0);
 	}
 
 	LWLockAcquire(lock, LW_EXCLUSIVE);
@@ -469,6 +472,20 @@ tr_visits_put_off(Oid database, TimestampTz not_before)
 	entry = find(database);
 	if (entry != NULL)
 		entry->not_before = not_before;
+	LWLockRelease(lock);
+}
+
+void
+tr_visits_clock_set_back(TimestampTz now, TimestampTz reached)
+{
+	int i;
+
+	LWLockAcquire(lock, LW_SHARED);
+	for (i = 0; i < visits->used; i++)
+	{
+		pg_atomic_write_u64(&visits->databases[i].clock_reached, (uint64) reached);
+		lower(&visits->databases[i].due, now);
+	}
 	LWLockRelease(lock);
 }
 

@@ -57,6 +57,7 @@ typedef struct TrDatabase
 	pg_atomic_uint64 lost_proven;	/* events that did not fit, not yet audited */
 	pg_atomic_uint64 lost_junk;
 	pg_atomic_uint64 lost_usage;
+	pg_atomic_uint64 clock_reached; /* TimestampTz before the clock was set back; 0: told */
 } TrDatabase;
 
 /* A database as the launcher found it in pg_database. */
@@ -150,6 +151,12 @@ extern Oid tr_visits_next(TimestampTz now, TimestampTz *when);
 extern void tr_visits_started(Oid database, int slot);
 extern void tr_visits_ended(Oid database, TimestampTz now);
 extern void tr_visits_put_off(Oid database, TimestampTz not_before);
+
+/*
+ * The clock was set back to now from what it had reached: every database is to
+ * be told.
+ */
+extern void tr_visits_clock_set_back(TimestampTz now, TimestampTz reached);
 
 /*
  * Does a database have the extension, as far as is known?

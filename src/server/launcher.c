@@ -43,6 +43,7 @@
 #include "core/lifecycle.h"
 #include "frame/settings.h"
 #include "frame/visits.h"
+#include "server/clock.h"
 #include "server/launcher.h"
 #include "state/ring.h"
 #include "state/usage.h"
@@ -328,6 +329,7 @@ turn(void)
 	pgstat_report_activity(STATE_RUNNING, "looking for databases to visit");
 	reap(now);
 	take_stock();
+	tr_clock_watch(now);
 	wake = Min(wake, beat(now));
 	wake = Min(wake, send_workers(now));
 	pgstat_report_stat(false);

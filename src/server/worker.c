@@ -36,6 +36,7 @@
 #include "frame/event.h"
 #include "frame/settings.h"
 #include "frame/visits.h"
+#include "server/clock.h"
 #include "server/tasks.h"
 #include "server/worker.h"
 #include "state/ring.h"
@@ -158,7 +159,10 @@ visit(bool only_look)
 	pgstat_report_activity(STATE_RUNNING, doing);
 	look();
 	if (installed && !only_look)
+	{
+		tr_clock_tell();
 		next = tr_tasks_run(&doing);
+	}
 	else
 	{
 		/* nobody will ever store what lies there */
