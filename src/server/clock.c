@@ -73,6 +73,6 @@ tr_clock_tell(void)
 		return;
 	tr_event_begin(&event, TR_EVENT_CLOCK_SET_BACK);
 	snprintf(event.detail, sizeof(event.detail), "{\"reached\": \"%s\"}",
-			 timestamptz_to_str(reached));
+			 tr_event_moment(reached));
 	(void) tr_ring_put(&event, true);
 }
