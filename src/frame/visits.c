@@ -61,6 +61,28 @@ tr_visits_shmem_size(void)
 	return MAXALIGN(sizeof(TrVisits));
 }
 
+/*
+ * Make an entry as good as new.  Nobody else can reach it: it is free, and at
+ * most this process's.
+ */
+static void
+reset(TrDatabase *entry, Oid database)
+{
+	memset(entry, 0, sizeof(*entry));
+	entry->database = database;
+	entry->worker_slot = -1;
+	entry->last_visit = TR_NEVER;
+	pg_atomic_init_u64(&entry->due, (uint64) TR_FOREVER);
+	pg_atomic_init_u64(&entry->cutoff_generation, 1);
+	pg_atomic_init_u32(&entry->cutoffs_in_doubt, 0);
+	pg_atomic_init_u32(&entry->cache_trusted, 0);
+	pg_atomic_init_u32(&entry->by_hand, 0);
+	pg_atomic_init_u64(&entry->lost_proven, 0);
+	pg_atomic_init_u64(&entry->lost_junk, 0);
+	pg_atomic_init_u64(&entry->lost_usage, 0);
+	pg_atomic_init_u64(&entry->clock_reached, 0);
+}
+
 void
 tr_visits_shmem_init(void)
 {
@@ -75,19 +97,7 @@ tr_visits_shmem_init(void)
 	memset(visits, 0, sizeof(TrVisits));
 	pg_atomic_init_u64(&visits->planned, (uint64) TR_FOREVER);
 	for (i = 0; i < TR_MAX_DATABASES; i++)
-	{
-		TrDatabase *entry = &visits->databases[i];
-
-		pg_atomic_init_u64(&entry->due, (uint64) TR_FOREVER);
-		pg_atomic_init_u64(&entry->cutoff_generation, 1);
-		pg_atomic_init_u32(&entry->cutoffs_in_doubt, 0);
-		pg_atomic_init_u32(&entry->cache_trusted, 0);
-		pg_atomic_init_u32(&entry->by_hand, 0);
-		pg_atomic_init_u64(&entry->lost_proven, 0);
-		pg_atomic_init_u64(&entry->lost_junk, 0);
-		pg_atomic_init_u64(&entry->lost_usage, 0);
-		pg_atomic_init_u64(&entry->clock_reached, 0);
-	}
+		reset(&visits->databases[i], InvalidOid);
 }
 
 bool
@@ -127,32 +137,8 @@ make(Oid database)
 			return NULL;
 		entry = &visits->databases[visits->used++];
 	}
-
-	entry->database = database;
-	entry->looked = false;
-	entry->installed = false;
-	entry->is_template = false;
-	entry->closed = false;
-	entry->reported = false;
-	entry->worker_slot = -1;
-	entry->visitor = 0;
-	entry->failures = 0;
-	entry->last_visit = TR_NEVER;
+	reset(entry, database);
 	entry->not_before = GetCurrentTimestamp();
-	memset(entry->fill_cursor, 0, TR_ID_BYTES);
-	entry->fill_skipped = false;
-	memset(entry->reconcile_cursor, 0, TR_ID_BYTES);
-	entry->by_hand_seen = 0;
-	entry->first_step = 0;
-	pg_atomic_write_u64(&entry->due, (uint64) TR_FOREVER);
-	pg_atomic_write_u64(&entry->cutoff_generation, 1);
-	pg_atomic_write_u32(&entry->cutoffs_in_doubt, 0);
-	pg_atomic_write_u32(&entry->cache_trusted, 0);
-	pg_atomic_write_u32(&entry->by_hand, 0);
-	pg_atomic_write_u64(&entry->lost_proven, 0);
-	pg_atomic_write_u64(&entry->lost_junk, 0);
-	pg_atomic_write_u64(&entry->lost_usage, 0);
-	pg_atomic_write_u64(&entry->clock_reached, 0);
 	return entry;
 }
 

@@ -72,7 +72,6 @@ tr_clock_tell(void)
 	if (reached == 0)
 		return;
 	tr_event_begin(&event, TR_EVENT_CLOCK_SET_BACK);
-	snprintf(event.detail, sizeof(event.detail), "{\"reached\": \"%s\"}",
-			 tr_event_moment(reached));
+	snprintf(event.detail, sizeof(event.detail), "{\"reached\": \"%s\"}", tr_event_moment(reached));
 	(void) tr_ring_put(&event, true);
 }

@@ -1,0 +1,108 @@
+/*
+ * cache_steps.c
+ *	  What a worker does to keep token_cache: see cache_steps.h.
+ */
+#include "postgres.h"
+
+#include "frame/stop_point.h"
+#include "frame/visits.h"
+#include "server/cache_steps.h"
+#include "server/step.h"
+#include "state/upkeep.h"
+
+/* Rows that one transaction handles. */
+#define CACHE_BATCH 2000
+
+/*
+ * Compare the cache with token, once after each start of the server: it
+ * survives a clean restart, and who knows what happened meanwhile.  A row that
+ * cannot be judged because its token is locked stops this until the next visit.
+ */
+static void
+reconcile_cache(TrDatabase *here)
+{
+	uint8 cursor[TR_ID_BYTES];
+	bool moved;
+
+	do
+	{
+		TrSection section;
+		int count;
+
+		memcpy(cursor, here->reconcile_cursor, TR_ID_BYTES);
+		tr_step_begin(&section);
+		count = tr_upkeep_reconcile(cursor, CACHE_BATCH);
+		tr_step_commit(&section);
+		moved = memcmp(cursor, here->reconcile_cursor, TR_ID_BYTES) != 0;
+		memcpy(here->reconcile_cursor, cursor, TR_ID_BYTES);
+		if (count < CACHE_BATCH)
+			pg_atomic_write_u32(&here->cache_trusted, 1);
+		tr_step_settled();
+		if (count < CACHE_BATCH)
+			return;
+	} while (moved && tr_step_go_on());
+}
+
+/*
+ * Fill the cache from where the visit before stopped.  A pass that had to leave
+ * tokens out, because they were locked, is followed by another one.
+ */
+static void
+fill_cache(TrDatabase *here)
+{
+	int count;
+
+	do
+	{
+		uint8 cursor[TR_ID_BYTES];
+		TrSection section;
+		int skipped = here->fill_skipped;
+
+		memcpy(cursor, here->fill_cursor, TR_ID_BYTES);
+		tr_step_begin(&section);
+		count = tr_upkeep_fill(cursor, CACHE_BATCH, &skipped);
+		TR_STOP_POINT("cache_copied");
+		if (count < CACHE_BATCH)
+		{
+			if (skipped == 0)
+				tr_upkeep_set_complete();
+			memset(cursor, 0, TR_ID_BYTES);
+			skipped = 0;
+		}
+		tr_step_commit(&section);
+		memcpy(here->fill_cursor, cursor, TR_ID_BYTES);
+		here->fill_skipped = skipped > 0;
+		tr_step_settled();
+	} while (count == CACHE_BATCH && tr_step_go_on());
+}
+
+void
+tr_cache_keep(void)
+{
+	TrDatabase *here = tr_visits_here();
+	TrSection section;
+	uint32 by_hand;
+	bool complete;
+
+	if (pg_atomic_read_u32(&here->cache_trusted) == 0)
+		reconcile_cache(here);
+	if (pg_atomic_read_u32(&here->cache_trusted) == 0)
+		return;
+
+	/* the count first: what it counts is seen by what is read after it */
+	by_hand = pg_atomic_read_u32(&here->by_hand);
+	pg_memory_barrier();
+	tr_step_begin(&section);
+	if (by_hand != here->by_hand_seen)
+		tr_upkeep_unset_complete();
+	complete = tr_upkeep_complete();
+	tr_step_commit(&section);
+	tr_step_settled();
+	/* where somebody has the mark locked it stays, and is looked at again */
+	if (complete)
+		return;
+	if (by_hand != here->by_hand_seen)
+		memset(here->fill_cursor, 0, TR_ID_BYTES);
+	here->by_hand_seen = by_hand;
+	fill_cache(here);
+}
