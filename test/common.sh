@@ -155,7 +155,7 @@ tr_stop_servers()
 	done
 }
 
-# Only root can mount; the user must be able to write there.
+# Only root can mount; the unprivileged user must be able to write there.
 tr_small_disk()
 {
 	local sudo=
