@@ -189,11 +189,10 @@ realm_setting(void)
 		return NULL;
 	role = get_role_oid(tr_realm, true);
 	if (!OidIsValid(role))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("realm \"%s\" does not exist", tr_shown(tr_realm)),
-				 errdetail("The setting token_rotation.realm names no role."),
-				 errhint("Create the role, or reset token_rotation.realm.")));
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("realm \"%s\" does not exist", tr_shown(tr_realm)),
+						errdetail("The setting token_rotation.realm names no role."),
+						errhint("Create the role, or reset token_rotation.realm.")));
 	if (!has_privs_of_role(tr_caller(), role))
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						errmsg("permission denied for realm \"%s\"", tr_realm),

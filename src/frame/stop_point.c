@@ -132,10 +132,9 @@ tr_stop_point(const char *name)
 void
 tr_stop_point_define(void)
 {
-	DefineCustomStringVariable("token_rotation.stop_at",
-							   "Points at which to wait for an advisory lock.", NULL, &stop_at,
-							   "" /* default */, PGC_SUSET, GUC_LIST_INPUT, check_names, NULL,
-							   NULL);
+	DefineCustomStringVariable(
+		"token_rotation.stop_at", "Points at which to wait for an advisory lock.", NULL, &stop_at,
+		"" /* default */, PGC_SUSET, GUC_LIST_INPUT, check_names, NULL, NULL);
 	DefineCustomStringVariable("token_rotation.kill_at", "Points at which to die.", NULL, &kill_at,
 							   "" /* default */, PGC_SUSET, GUC_LIST_INPUT, check_names, NULL,
 							   NULL);

@@ -46,7 +46,7 @@ typedef struct TrDatabase
 	bool fill_skipped;				/* this pass had to leave tokens out */
 	uint8 reconcile_cursor[TR_ID_BYTES];
 	uint32 by_hand_seen; /* by_hand when the cache was last to be filled anew */
-	int first_step; /* of the tasks: the one that the last visit had no time for */
+	int first_step;		 /* of the tasks: the one that the last visit had no time for */
 
 	/* Read and written without the lock. */
 	pg_atomic_uint64 due;				/* TimestampTz of the next visit that is asked for */

@@ -128,11 +128,10 @@ tr_revoke_policy(PG_FUNCTION_ARGS)
 	name = tr_arg_name(fcinfo, 0, "policy");
 	reason = tr_arg_reason(fcinfo, 1);
 	if (*name == '\0' || !tr_policy_read(name, &policy))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("policy \"%s\" does not exist", tr_shown(name)),
-				 errdetail("The table token_rotation.policy has no such row."),
-				 errhint("Look the policy up in token_rotation.policy.")));
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("policy \"%s\" does not exist", tr_shown(name)),
+						errdetail("The table token_rotation.policy has no such row."),
+						errhint("Look the policy up in token_rotation.policy.")));
 	PG_RETURN_TIMESTAMPTZ(cut(TR_CUTOFF_POLICY, name, TR_FOREVER, reason));
 }
 

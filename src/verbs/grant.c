@@ -63,10 +63,9 @@ role_of(const char *what, const char *name)
 						errhint("Name another role.")));
 	role = get_role_oid(name, true);
 	if (!OidIsValid(role))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("%s \"%s\" does not exist", what, tr_shown(name)),
-				 errdetail("No role has this name."), errhint("Make it with CREATE ROLE.")));
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("%s \"%s\" does not exist", what, tr_shown(name)),
+						errdetail("No role has this name."), errhint("Make it with CREATE ROLE.")));
 	return role;
 }
 

@@ -18,11 +18,10 @@ tr_mint_policy(const char *name, TrPolicy *policy)
 	/* whoever deletes a policy waits for us, then sees our token */
 	LockRelationOid(tr_catalog()->token, RowExclusiveLock);
 	if (*name == '\0' || !tr_policy_read(name, policy))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("policy \"%s\" does not exist", tr_shown(name)),
-				 errdetail("The table token_rotation.policy has no such row."),
-				 errhint("Insert it into token_rotation.policy, or name another.")));
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("policy \"%s\" does not exist", tr_shown(name)),
+						errdetail("The table token_rotation.policy has no such row."),
+						errhint("Insert it into token_rotation.policy, or name another.")));
 }
 
 void

@@ -50,10 +50,9 @@ require_realm(const char *name)
 				(errcode(ERRCODE_RESERVED_NAME), errmsg("role \"%s\" is reserved", tr_shown(name)),
 				 errdetail("It cannot be a realm."), errhint("Name an ordinary role.")));
 	if (!OidIsValid(get_role_oid(name, true)))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("realm \"%s\" does not exist", tr_shown(name)),
-				 errdetail("No role has this name."), errhint("Make it with CREATE ROLE.")));
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("realm \"%s\" does not exist", tr_shown(name)),
+						errdetail("No role has this name."), errhint("Make it with CREATE ROLE.")));
 }
 
 /*
