@@ -22,6 +22,9 @@
 #include "server/clock.h"
 #include "state/ring.h"
 
+/* In microseconds: what nobody calls setting a clock. */
+#define NOISE USECS_PER_SEC
+
 /*
  * The time of the newest checkpoint; of now where it cannot be read.
  */
@@ -36,30 +39,46 @@ newest_checkpoint(TimestampTz now)
 	return newest;
 }
 
+/*
+ * Microseconds of the monotonic clock.
+ */
+static int64
+monotonic(void)
+{
+	instr_time now;
+
+	INSTR_TIME_SET_CURRENT(now);
+	return (int64) INSTR_TIME_GET_MICROSEC(now);
+}
+
+/*
+ * The wall clock is read between two looks at the other one, so that who is held
+ * up in between takes neither distance for a clock that was set.
+ */
 void
-tr_clock_watch(TimestampTz now)
+tr_clock_watch(void)
 {
 	static bool begun = false;
-	static int64 farthest; /* of the wall clock before the monotonic one */
-	instr_time monotonic;
-	int64 distance;
+	static int64 farthest; /* of the wall clock before the monotonic one, at least */
+	int64 before = monotonic();
+	TimestampTz now = GetCurrentTimestamp();
+	int64 least = now - monotonic();
+	int64 behind;
 
-	INSTR_TIME_SET_CURRENT(monotonic);
-	distance = now - (int64) INSTR_TIME_GET_MICROSEC(monotonic);
 	if (!begun)
-		farthest = distance + Max(newest_checkpoint(now) - now, 0);
+		farthest = least + Max(newest_checkpoint(now) - now, 0);
 	begun = true;
 
-	if (farthest - distance > tr_rules().leeway)
+	behind = farthest - (now - before);
+	if (behind > Max(tr_rules().leeway, NOISE))
 	{
-		ereport(LOG,
-				(errmsg("the clock was set back"),
-				 errdetail("It had reached %s.", timestamptz_to_str(now + (farthest - distance))),
-				 errhint("Tokens whose end was not recorded yet live until it comes again.")));
-		tr_visits_clock_set_back(now, now + (farthest - distance));
-		farthest = distance;
+		ereport(LOG, (errmsg("the clock was set back"),
+					  errdetail("It had reached %s.", timestamptz_to_str(now + behind)),
+					  errhint("Tokens whose end was not recorded yet live until it comes again.")));
+		tr_visits_clock_set_back(now, now + behind);
+		farthest = least;
 	}
-	farthest = Max(farthest, distance);
+	farthest = Max(farthest, least);
 }
 
 void

@@ -11,13 +11,11 @@
 
 #include "postgres.h"
 
-#include "datatype/timestamp.h"
-
 /*
  * For the launcher, in each of its turns: notice that the clock was set back
  * beyond the leeway, and have every database told.
  */
-extern void tr_clock_watch(TimestampTz now);
+extern void tr_clock_watch(void);
 
 /*
  * For a worker, before its tasks: put what was noticed into the ring.

@@ -329,7 +329,7 @@ turn(void)
 	pgstat_report_activity(STATE_RUNNING, "looking for databases to visit");
 	reap(now);
 	take_stock();
-	tr_clock_watch(now);
+	tr_clock_watch();
 	wake = Min(wake, beat(now));
 	wake = Min(wake, send_workers(now));
 	pgstat_report_stat(false);
