@@ -11,6 +11,7 @@ package FuzzValues;
 use strict;
 use warnings FATAL => 'all';
 
+use Compress::Zlib ();
 use Exporter 'import';
 
 our @EXPORT_OK = qw(value pick chance array_of);
@@ -47,20 +48,36 @@ sub array_of
 
 # --- text ---------------------------------------------------------------
 
+# Id and secret with the right check, so that they are looked up.
+sub with_check
+{
+	my ($checked) = @_;
+	my $crc = Compress::Zlib::crc32($checked);
+	my $check = '';
+
+	for (1 .. 6)
+	{
+		$check = $digits[ $crc % 62 ] . $check;
+		$crc = int($crc / 62);
+	}
+	return $checked . $check;
+}
+
 # Nobody's token.
 sub made_up
 {
+	return 'trk_' . with_check(digits(65)) if chance(4);
 	return pick('trk', 'trkr', 'sk', 'TRK', 'a', 'abcdefghijklmnop', '') . '_' . digits(pick(22, 23, 65, 70, 71, 71, 72, 200));
 }
 
 # Something near a token that is held, and is not it.
 sub bent
 {
-	my ($held) = @_;
+	my ($held, $other) = @_;
 	my $text = $held->{text};
 	my $id_end = index($text, '_') + 23;
 	my $at = int rand length $text;
-	my $what = int rand 10;
+	my $what = int rand 12;
 
 	# anything but a digit would tear the secret
 	if ($what == 0) { substr($text, $at, 1) = pick(@digits) if $at >= $id_end }
@@ -72,6 +89,13 @@ sub bent
 	elsif ($what == 6) { $text = substr($text, 0, 60) }
 	elsif ($what == 7) { $text = "'$text'; DROP TABLE x; --" }
 	elsif ($what == 8) { $text .= 'x' x pick(1, 1000, chance(5) ? 1000000 : 9) }
+	elsif ($what == 9) { $text = substr($text, 0, $id_end - 22) . with_check(substr($text, $id_end - 22, 22) . digits(43)) }
+	elsif ($what == 10)
+	{
+		# one token's id with another's secret
+		$text = substr($text, 0, $id_end - 22)
+		  . with_check(substr($text, $id_end - 22, 22) . substr($other->{text}, -49, 43));
+	}
 	else { $text = $held->{key} if defined $held->{key} }
 	return $text;
 }
@@ -84,7 +108,7 @@ sub token
 
 	return made_up() if !$held || chance(12);
 	return $held->{text} unless chance(3);
-	return bent($held);
+	return bent($held, $pool->any_token);
 }
 
 my @odd = (
@@ -207,6 +231,7 @@ sub sensible
 	return pick(qw(active rotating revoked expired)) if $name eq 'status';
 	return 'fuzz_realm' if $name eq 'owner';
 	return pick('yesterday', 'now', 'tomorrow', undef) if $name =~ /^(?:issued|expires|rotated|overlap_ends)_at$/;
+	return undef if $name =~ /^(?:reason|origin)$/ && chance(3);
 	return pick('laptop stolen', '10.0.0.1', any_text($pool)) if $name =~ /^(?:reason|origin)$/;
 	return;
 }
@@ -219,7 +244,7 @@ sub value
 	my $make = $by_type{$type} // sub { pick('', '0', '1', 'x', '{}', "\xff") };
 	my @sensible = $sensible || !chance(3) ? sensible($name, $pool) : ();
 
-	return undef if !$sensible && chance(8);
+	return undef if !$sensible && chance(6);
 	return @sensible if @sensible;
 	return $make->($pool);
 }

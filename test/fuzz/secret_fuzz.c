@@ -143,7 +143,7 @@ check_hashes(const uint8_t *data, size_t size)
 	slow_hash(secret, sizeof(secret), b);
 	HOLDS(memcmp(a, b, TR_HASH_BYTES) == 0 && tr_hash_equal(a, b));
 
-	in = (Input) {data, size};
+	in = (Input){data, size};
 	input_bytes(&in, a, TR_HASH_BYTES);
 	input_bytes(&in, b, TR_HASH_BYTES);
 	HOLDS(tr_hash_equal(a, b) == (memcmp(a, b, TR_HASH_BYTES) == 0));
@@ -180,6 +180,6 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	check_derivation(&in);
 	check_hashes(data, size);
-	check_encoding((Input) {data, size});
+	check_encoding((Input){data, size});
 	return 0;
 }

@@ -18,6 +18,7 @@ use FindBin;
 use lib $FindBin::RealBin;
 
 use FuzzPool;
+use FuzzReport qw(%now %found %states $pool finding look_at_error look_at_log look_at_relations look_at_wal);
 use FuzzValues qw(value pick chance array_of);
 
 my ($calls, $seed, $logfile) = @ARGV;
@@ -56,54 +57,9 @@ my @settings = (
 my @isolation = ('', '', 'ISOLATION LEVEL READ COMMITTED', 'ISOLATION LEVEL REPEATABLE READ', 'ISOLATION LEVEL SERIALIZABLE');
 my @access = ('', '', '', '', '', 'READ WRITE', 'READ ONLY', 'READ ONLY DEFERRABLE');
 
-# Classes of SQLSTATE that say "you did it wrong", or "not now".
-my $misuse = qr/^(?:0A|0L|0P|22|25|28|34|39P01|3D|3F|42|53|54|55|57014)/;
-
-my $pool = FuzzPool->new;
 my (%dbh, @functions);
-my %allowed;      # role, function: may it call it?
-my %answered;     # function: calls that came back with rows
-my %states;       # SQLSTATE: how often
-my %found;        # kind of finding: how often
-my %now = (calls => 0);  # what is being done: calls, caller, sql, values, state, serializable, realm
-
-# --- findings -----------------------------------------------------------
-
-# A value on one line.
-sub shown
-{
-	my ($value) = @_;
-
-	return 'NULL' unless defined $value;
-	my $more = length $value > 200 ? sprintf('... (%d bytes)', length $value) : '';
-	$value = substr($value, 0, 200);
-	$value =~ s/([^\x20-\x7e])/sprintf '\\x%02x', ord $1/ge;
-	return "'$value'$more";
-}
-
-# Something that must not be; the first few of each kind are told with the call.
-sub finding
-{
-	my ($kind, $what) = @_;
-
-	return if $found{$kind}++ >= 3;
-	print "# $kind: ", shown($what), "\n#   call $now{calls}, $now{caller}: $now{sql}\n";
-	print '#   $', $_ + 1, ' = ', shown($now{values}[$_]), "\n" for 0 .. $#{ $now{values} };
-	return;
-}
-
-# An error: is it one that the caller deserved, and does it keep secrets?
-sub look_at_error
-{
-	my ($state, $text) = @_;
-
-	$now{state} = $state;
-	$states{$state}++;
-	finding('a secret in a message', $text) if $pool->tells($text);
-	return if $state =~ $misuse || ($state eq '40001' && $now{serializable});
-	finding($state =~ /^XX/ ? 'an internal error' : 'an error of the wrong kind', "$state $text");
-	return;
-}
+my %allowed;     # role, function: may it call it?
+my %answered;    # function: rows that it answered
 
 # --- sessions -----------------------------------------------------------
 
@@ -134,7 +90,7 @@ sub run
 	my $dbh = session($now{caller});
 	my ($sth, $rows);
 
-	@now{qw(sql values state)} = ($sql, \@values, '00000');
+	@now{qw(sql values)} = ($sql, \@values);
 	# the values are bound, in either protocol: at once, or to a prepared statement
 	$sth = $dbh->prepare($sql, { pg_switch_prepared => pick(1, 2) });
 	$rows = $sth->{NUM_OF_FIELDS} ? $sth->fetchall_arrayref({}) : [] if $sth && $sth->execute(@values);
@@ -154,15 +110,26 @@ sub run
 
 # --- what comes back ----------------------------------------------------
 
+# The arguments of a call by their names.
+sub named
+{
+	my ($f, $values) = @_;
+
+	return map { $f->{args}[$_]{name} => $values->[$_] } 0 .. $#$values;
+}
+
 # A row that holds a new token: keep it.
 sub take_token
 {
-	my ($row, $effects) = @_;
+	my ($row, $effects, $policy) = @_;
+	my $before = $pool->by_id($row->{previous_token_id});
 	my $token = $pool->take(
 		text => $row->{token}, key => $row->{rotation_key}, id => $row->{token_id}, family => $row->{family_id},
-		client => $row->{client_id}, owner => $row->{owner}, predecessor => $row->{previous_token_id});
+		client => $row->{client_id}, owner => $row->{owner},
+		policy => $before ? $before->{policy} : $policy, predecessor => $row->{previous_token_id});
 
-	push @{ $effects->{new} }, $token if $token->{state} eq 'new';
+	# once only: what comes again, as a replay does, may be rolled back alone
+	push @{ $effects->{new} }, $token if $token->{state} eq 'new' && !$token->{counted}++;
 	return;
 }
 
@@ -198,7 +165,7 @@ sub look_at_accepted
 sub ended_by
 {
 	my ($f, $values, $answer) = @_;
-	my %arg = map { $f->{args}[$_]{name} => $values->[$_] } 0 .. $#$values;
+	my %arg = named($f, $values);
 	my $family = ($arg{family} // '') =~ /^(?:t|true)$/;
 	my $token = $f->{name} eq 'tr_revoke'
 	  ? ($pool->those(sub { $_[0]{bodies}{ FuzzPool::body($arg{token} // '') } }))[0] : $pool->by_id($arg{token_id});
@@ -209,9 +176,11 @@ sub ended_by
 	return $token // () if $f->{name} =~ /^tr_(?:revoke|revoke_id|finish_overlap)$/;
 	return $pool->those(sub { ($_[0]{predecessor} // '') eq ($arg{token_id} // '') && $_[0]{state} ne 'ghost' })
 	  if $f->{name} eq 'tr_cancel_rotation';
-	return $pool->those(sub { ($_[0]{client} // '') eq $arg{client_id} && ($_[0]{owner} // '') eq 'fuzz_realm' })
-	  if $f->{name} eq 'tr_revoke_client' && !$now{realm};
-	return;
+	# a cutoff speaks for the caller's realm, which all have unless they set another
+	my ($of) = $f->{name} =~ /^tr_revoke_(client|policy)$/;
+	return if !$of || $now{realm};
+	return $pool->those(sub {
+		($_[0]{$of} // '') eq ($arg{client_id} // $arg{policy}) && ($_[0]{owner} // '') eq 'fuzz_realm' });
 }
 
 # All rows of one call.
@@ -231,7 +200,7 @@ sub look_at_rows
 		next if keys %$row == 1 && !defined $single && $f->{strict};
 		$answered{ $f->{name} }++;
 		finding('a call without the privilege', $f->{name}) unless $allowed{ $now{caller} }{ $f->{name} };
-		take_token($row, $effects) if ($row->{token} // '') ne '' && defined $row->{token_id};
+		take_token($row, $effects, { named($f, $values) }->{policy}) if ($row->{token} // '') ne '' && defined $row->{token_id};
 		look_at_accepted($row, $presented) if $row->{valid};
 		push @{ $effects->{dead} }, ended_by($f, $values, $single) if keys %$row == 1;
 	}
@@ -262,7 +231,9 @@ sub read_catalog
 		my @types = split /,/, $f->{types};
 
 		$f->{args} = [ map { { type => $types[$_], name => $names[$_] // '' } } 0 .. $#types ];
-		my $weight = { tr_issue => 12, tr_rotate => 6 }->{ $f->{name} } // ($f->{args}[0] ? 3 : 1);
+		# what ends many tokens at once must not leave too few to go on with
+		my $weight = { tr_issue => 16, tr_rotate => 10 }->{ $f->{name} } // ($f->{args}[0] ? 4 : 1);
+		$weight = 1 if $f->{name} =~ /^tr_(?:revoke_(?:client|policy|before)|block_client)$/;
 		push @functions, ($f) x $weight;
 		for my $role (@callers)
 		{
@@ -418,7 +389,7 @@ sub transaction
 	else
 	{
 		undo($effects, 0, 0);
-		run('ROLLBACK');
+		1 until run('ROLLBACK');
 	}
 	return;
 }
@@ -435,7 +406,7 @@ sub issue_foreign
 		my $effects = { new => [], dead => [] };
 		my $rows = run('SELECT * FROM tr.tr_issue($1::text, $2::text)', "client $n", pick('default', 'partner'));
 
-		take_token($rows->[0], $effects);
+		take_token($rows->[0], $effects, undef);
 		$_->{state} = 'foreign' for @{ $effects->{new} };
 	}
 	return;
@@ -462,65 +433,20 @@ sub ask_the_dead
 	return scalar @dead;
 }
 
-# A new piece of the server's log.
-my $read = 0;
-
-sub look_at_log
+# End the sessions, so that none shows what its own user gave it to show, such as
+# an application_name.
+sub leave
 {
-	open my $log, '<:raw', $logfile or die "$logfile: $!\n";
-	@now{qw(sql values)} = ('or one before it', []);
-	seek $log, $read, 0;
-	while (my $line = <$log>)
+	$_->disconnect for values %dbh;
+	%dbh = ();
+	for (1 .. 600)
 	{
-		chomp $line;
-		finding('a secret in the log', $line) if $pool->tells($line);
-		finding('a crash', $line)
-		  if $line =~ /PANIC: |TRAP: |terminated by signal|Sanitizer: |runtime error: |exited with exit code|reinitializing/;
-		finding('an internal error in the log', $line) if $line =~ /^\S+ \S+ \S+ \[\d+\] .* XX\w{3} /;
-		$read = tell $log;
+		my ($others) = session('fuzz_owner')->selectrow_array(q{
+			SELECT count(*) FROM pg_stat_activity WHERE usename LIKE 'fuzz%' AND pid <> pg_backend_pid()});
+		return if $others == 0;
+		select undef, undef, undef, 0.1;
 	}
 	return;
-}
-
-# Whatever the server shows: statistics, settings, and our own tables.
-sub look_at_relations
-{
-	my $dbh = session('fuzz_owner');
-	my $names = $dbh->selectcol_arrayref(q{
-		SELECT oid::regclass::text FROM pg_class
-		WHERE relkind IN ('r', 'v') AND (relname ~ '^pg_(stat|settings|prepared|cursors|locks)'
-			OR relnamespace = 'token_rotation'::regnamespace)});
-
-	for my $name (@$names)
-	{
-		my $sth = $dbh->prepare("SELECT x::text FROM $name x");
-		@now{qw(sql values)} = ("SELECT * FROM $name", []);
-		$sth->execute or next;
-		while (my ($row) = $sth->fetchrow_array)
-		{
-			finding('a secret in a relation', "$name: $row") if $pool->tells($row // '');
-		}
-	}
-	return scalar @$names;
-}
-
-# The write-ahead log, as it lies there.
-sub look_at_wal
-{
-	my ($dir) = session('fuzz_owner')->selectrow_array(q{SELECT current_setting('data_directory')});
-	my $bytes = 0;
-
-	@now{qw(sql values)} = ('the write-ahead log', []);
-	for my $file (glob "$dir/pg_wal/0*")
-	{
-		open my $in, '<:raw', $file or next;
-		local $/;
-		my $content = <$in>;
-		$bytes += length $content;
-		my $part = $pool->tells($content);
-		finding('a secret in the write-ahead log', "$file: $part") if $part;
-	}
-	return $bytes;
 }
 
 $| = 1;
@@ -539,13 +465,14 @@ my $transactions = 0;
 while ($now{calls} < $calls)
 {
 	transaction();
-	look_at_log() if ++$transactions % 200 == 0;
+	look_at_log($logfile) if ++$transactions % 200 == 0;
 }
 my $dead = ask_the_dead();
 finding('the realm that nobody is in was changed', '') if foreign() ne $before;
-my $relations = look_at_relations();
-my $wal = look_at_wal();
-look_at_log();
+leave();
+my $relations = look_at_relations(session('fuzz_owner'));
+my $wal = look_at_wal(session('fuzz_owner'));
+look_at_log($logfile);
 
 my $errors = 0;
 $errors += $_ for values %states;

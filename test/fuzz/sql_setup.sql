@@ -19,6 +19,14 @@ CREATE ROLE fuzz_owner LOGIN SUPERUSER;
 SELECT tr.tr_grant('fuzz_' || p, p, 'fuzz_realm'), tr.tr_grant('fuzz_all', p, 'fuzz_realm')
 FROM unnest('{validator,issuer,operator,auditor}'::text[]) p;
 GRANT USAGE ON SCHEMA tr, token_rotation TO fuzz_nothing;
+DO $$
+DECLARE
+    r text;
+BEGIN
+    FOREACH r IN ARRAY '{validator,issuer,operator,auditor,all}'::text[] LOOP
+        EXECUTE format('ALTER ROLE fuzz_%s SET token_rotation.realm = fuzz_realm', r);
+    END LOOP;
+END $$;
 
 -- What fuzz_owner may grant, take back and move around.
 CREATE ROLE fuzz_spare_1 NOLOGIN;
@@ -42,7 +50,7 @@ DECLARE
     f text;
     t text;
 BEGIN
-    FOREACH f IN ARRAY '{sha256(bytea),uuid_send(uuid),pg_has_role(oid\,text),now(),clock_timestamp(),array_position(text[]\,text)}'::text[] LOOP
+    FOREACH f IN ARRAY '{sha256(bytea),uuid_send(uuid),pg_has_role(oid\,text),pg_has_role(oid\,oid\,text),now(),clock_timestamp(),array_position(text[]\,text)}'::text[] LOOP
         EXECUTE format('CREATE FUNCTION fuzz_hostile.%s RETURNS bytea LANGUAGE plpgsql AS
             $f$ BEGIN PERFORM fuzz_hostile.trap(); RETURN NULL; END $f$', f);
     END LOOP;
