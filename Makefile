@@ -80,7 +80,8 @@ $(DATA_built): $(SCHEMA) token_rotation.control
 clean: clean-unit
 .PHONY: clean-unit
 clean-unit:
-	$(if $(wildcard test/unit/Makefile),$(MAKE) -C test/unit clean)
+	$(MAKE) -C test/unit clean
+	$(MAKE) -C test/fuzz clean
 endif
 
 setup:

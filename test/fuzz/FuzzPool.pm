@@ -53,6 +53,8 @@ sub take
 	$token{bodies}{ body($token{text}) } = 1;
 	$self->{tokens}{ $token{id} } = \%token;
 	push @{ $self->{ids} }, $token{id};
+	$self->{tokens}{ $token{predecessor} }{rotated} = 1
+	  if defined $token{predecessor} && $self->{tokens}{ $token{predecessor} };
 	return \%token;
 }
 
@@ -62,28 +64,37 @@ sub body
 	return substr($_[0], -71);
 }
 
-# One of these, mostly of the newest.
+# One of these, mostly of the newest, and mostly one that is likely to be live:
+# not rotated yet, or for windows just rotated.
 sub some_id
 {
-	my ($self) = @_;
+	my ($self, $windows) = @_;
 	my $ids = $self->{ids};
-	my $from = rand() < 0.7 && @$ids > 40 ? @$ids - 40 : 0;
+	my $from = rand() < 0.8 && @$ids > 40 ? @$ids - 40 : 0;
+	my $tries = rand() < 0.7 ? 10 : 1;
+	my $id;
 
 	return unless @$ids;
-	return $ids->[ $from + int rand(@$ids - $from) ];
+	while ($tries-- > 0)
+	{
+		$id = $ids->[ $from + int rand(@$ids - $from) ];
+		my $token = $self->{tokens}{$id};
+		last if $token->{state} =~ /^(?:held|new)$/ && ($windows xor !$token->{rotated});
+	}
+	return $id;
 }
 
 sub any_token
 {
 	my ($self) = @_;
-	my $id = $self->some_id // return;
+	my $id = $self->some_id(rand() < 0.2) // return;
 
 	return $self->{tokens}{$id};
 }
 
 sub any_id
 {
-	return $_[0]->some_id // '00000000-0000-0000-0000-000000000001';
+	return $_[0]->some_id(rand() < 0.6) // '00000000-0000-0000-0000-000000000001';
 }
 
 sub by_id

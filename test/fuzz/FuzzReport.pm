@@ -6,9 +6,11 @@ use strict;
 use warnings FATAL => 'all';
 
 use Exporter 'import';
+use FindBin;
 use FuzzPool;
 
-our @EXPORT_OK = qw(%now %found %states $pool finding look_at_error look_at_log look_at_relations look_at_wal);
+our @EXPORT_OK =
+  qw(%now %found %states $pool finding look_at_error look_at_log look_at_relations look_at_rules look_at_wal);
 
 # The tokens that the fuzzer was given.
 our $pool = FuzzPool->new;
@@ -103,6 +105,25 @@ sub look_at_relations
 		}
 	}
 	return scalar @$names;
+}
+
+# The rules of sql_after.sql, in the midst of it: what is wrong now may be put
+# right when a window ends.
+my $rules = do { local (@ARGV, $/) = "$FindBin::RealBin/sql_after.sql"; <> };
+
+sub look_at_rules
+{
+	my ($dbh) = @_;
+	my $rows;
+
+	@now{qw(sql values)} = ('or one before it', []);
+	# the session may be left with odd settings, a statement_timeout among them
+	1 until $dbh->do('RESET ROLE') && $dbh->do('RESET ALL') && ($rows = $dbh->selectall_arrayref($rules));
+	for my $row (@$rows)
+	{
+		finding('a broken rule', "$row->[0]: $row->[1] times") if $row->[1];
+	}
+	return;
 }
 
 # The write-ahead log, as it lies there.  Returns how many bytes that are.

@@ -223,8 +223,8 @@ sub sensible
 	return pick(qw(default internal partner mobile low_latency fuzz_short fuzz_key fuzz_aged fuzz_scoped)) if $name eq 'policy';
 	return array_of(grep { chance(3) } @scopes) if $name eq 'scopes';
 	return pick('{}', '{"team": "billing"}') if $name eq 'metadata';
-	return pick('1 second', '2 seconds', '1 minute', '0') if $name eq 'by';
-	return pick('1 second', '2 seconds', '0', undef, undef, undef) if $name =~ /^(?:ttl|overlap)$/;
+	return pick('1 second', '1 minute', '10 minutes', '0') if $name eq 'by';
+	return pick('1 second', '0', undef, undef, undef, undef) if $name =~ /^(?:ttl|overlap)$/;
 	return pick('fuzz_spare_1', 'fuzz_spare_2', 'fuzz spare "3"') if $name =~ /^(?:role|realm|from|to)$/;
 	return pick(qw(validator issuer operator auditor)) if $name eq 'preset';
 	return pick('trk', 'a1', 'abcdefghijklmno') if $name eq 'prefix';

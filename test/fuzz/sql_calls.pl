@@ -18,7 +18,8 @@ use FindBin;
 use lib $FindBin::RealBin;
 
 use FuzzPool;
-use FuzzReport qw(%now %found %states $pool finding look_at_error look_at_log look_at_relations look_at_wal);
+use FuzzReport qw(%now %found %states $pool finding look_at_error look_at_log look_at_relations look_at_rules
+  look_at_wal);
 use FuzzValues qw(value pick chance array_of);
 
 my ($calls, $seed, $logfile) = @ARGV;
@@ -129,7 +130,9 @@ sub take_token
 		policy => $before ? $before->{policy} : $policy, predecessor => $row->{previous_token_id});
 
 	# once only: what comes again, as a replay does, may be rolled back alone
-	push @{ $effects->{new} }, $token if $token->{state} eq 'new' && !$token->{counted}++;
+	return if $token->{state} ne 'new' || $token->{counted}++;
+	if ($row->{replayed}) { $token->{state} = 'held' }
+	else { push @{ $effects->{new} }, $token }
 	return;
 }
 
@@ -142,7 +145,9 @@ sub take_apart
 	# the text of a row of one column, from fuzz.caught
 	return { value => { t => 1, f => 0 }->{$1} // $1 } if defined $value && $value =~ /^\(([^,]+)\)$/;
 	return { value => undef } if defined $value && $value eq '()';
-	return { token => $1, rotation_key => $2 eq '' ? undef : $2, token_id => $3, family_id => $4 }
+	$value =~ s/^\("\(/(/ if defined $value;
+	my $replayed = ($value // '') =~ /,t,ok\)/ ? 1 : 0;
+	return { token => $1, rotation_key => $2 eq '' ? undef : $2, token_id => $3, family_id => $4, replayed => $replayed }
 	  if defined $value && $value =~ /^\(([a-z0-9]+_\w{71}),(\w*),([0-9a-f-]{36}),([0-9a-f-]{36}),/;
 	return { valid => 1, token_id => $1 } if defined $value && $value =~ /^\((?:\d+,)?t,ok,([0-9a-f-]{36}),/;
 	return $row;
@@ -232,7 +237,7 @@ sub read_catalog
 
 		$f->{args} = [ map { { type => $types[$_], name => $names[$_] // '' } } 0 .. $#types ];
 		# what ends many tokens at once must not leave too few to go on with
-		my $weight = { tr_issue => 16, tr_rotate => 10 }->{ $f->{name} } // ($f->{args}[0] ? 4 : 1);
+		my $weight = { tr_issue => 24, tr_rotate => 24, tr_rotate_id => 8, tr_extend_overlap => 8 }->{ $f->{name} } // ($f->{args}[0] ? 4 : 1);
 		$weight = 1 if $f->{name} =~ /^tr_(?:revoke_(?:client|policy|before)|block_client)$/;
 		push @functions, ($f) x $weight;
 		for my $role (@callers)
@@ -466,6 +471,7 @@ while ($now{calls} < $calls)
 {
 	transaction();
 	look_at_log($logfile) if ++$transactions % 200 == 0;
+	look_at_rules(session('fuzz_owner')) if $transactions % 50 == 0;
 }
 my $dead = ask_the_dead();
 finding('the realm that nobody is in was changed', '') if foreign() ne $before;
@@ -480,6 +486,10 @@ my @silent = grep { !$answered{$_} && $_ !~ /_guard$|_audit$/ } sort keys %{ $al
 print "# tried: $now{calls} calls of $functions functions in $transactions transactions, $errors errors of ",
   scalar keys %states, ' kinds, ', scalar @{ $pool->{ids} }, " tokens, seed $seed\n";
 print "# tried: $dead dead tokens asked again, $relations relations and $wal bytes of WAL searched for secrets\n";
+my ($events) = session('fuzz_owner')->selectrow_array(q{
+	SELECT string_agg(event || '=' || n, ' ' ORDER BY event)
+	FROM (SELECT event, count(*) AS n FROM token_rotation.audit GROUP BY 1) x});
+print "# events: $events\n";
 print '# errors: ', join(' ', map { "$_=$states{$_}" } sort keys %states), "\n";
 print "# answered: ", join(" ", map { "$_=$answered{$_}" } sort keys %answered), "\n";
 print "# never answered: @silent\n" if @silent;
