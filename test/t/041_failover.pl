@@ -105,7 +105,9 @@ $standby->stop;
 my $n = $quick ? 300 : 1000;
 for my $level ('on', 'remote_apply', 'off')
 {
-	my $first = new_node("first_$level", streaming => 1, conf => "token_rotation.worker_nap = '500ms'\n");
+	# nobody but who is acknowledged flushes the WAL
+	my $first = new_node("first_$level", streaming => 1,
+		conf => "token_rotation.worker_nap = '1h'\nwal_writer_delay = '10s'\n");
 	my $held = $first->safe_psql('postgres', qq{
 		SELECT 'revoke', token FROM generate_series(1, $n) g, tr_issue('revoke ' || g);
 		SELECT 'rotate', token FROM generate_series(1, $n) g, tr_issue('rotate ' || g)});
