@@ -274,6 +274,22 @@ distrust(const uint8 *id)
 	tr_xact_by_hand();
 }
 
+/*
+ * Drop everything, the mark included: token was truncated, and no row trigger
+ * names what is gone.  The lock of TRUNCATE keeps those away who would fill.
+ */
+static void
+distrust_all(void)
+{
+	static TrSql sql = {.text = "DELETE FROM token_rotation.token_cache"};
+	TrSection section;
+
+	tr_section_begin(&section);
+	tr_sql_run(&sql, NULL, NULL);
+	tr_section_end(&section);
+	tr_xact_by_hand();
+}
+
 PG_FUNCTION_INFO_V1(tr_token_guard);
 
 /*
@@ -296,6 +312,8 @@ tr_token_guard(PG_FUNCTION_ARGS)
 			distrust((const uint8 *) DatumGetPointer(
 				heap_getattr(trigger->tg_trigtuple, COL_TOKEN_ID + 1,
 							 RelationGetDescr(trigger->tg_relation), &isnull)));
+		else if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
+			distrust_all();
 		else
 			distrust(NULL);
 	}

@@ -13,8 +13,8 @@
 #     text is dead; asked again it is replayed.  Also with a rotation key.
 #  6. The same, successor used: replay_ended, and the successor stays valid.
 #  7. A nonce lost through TRUNCATE: likewise.
-#  8. A superuser's UPDATE and DELETE of token count at once, whatever the cache
-#     said; the worker fills what is missing.
+#  8. A superuser's UPDATE, DELETE and TRUNCATE of token count at once, whatever the
+#     cache said; the worker fills what is missing.
 
 use strict;
 use warnings FATAL => 'all';
@@ -262,5 +262,21 @@ is(verdict($node, $hand->{token}), 'ok', 'set back by hand: at once');
 poll($node, 'the worker is asked to fill what is missing',
 	"SELECT count(*) = 1 FROM token_rotation.token_cache WHERE client_id = 'hand'");
 level_is($node, $hand->{token}, 'cache', 'and the cache answers');
+
+# emptied and loaded again, as from a backup, with another end
+my $reloaded = issue($node, "'reloaded'");
+is(verdict($node, $reloaded->{token}), 'ok', 'a token to be reloaded');
+$node->safe_psql('postgres', q{
+	BEGIN;
+	CREATE TEMP TABLE backup AS SELECT * FROM token_rotation.token;
+	UPDATE backup SET status = 'revoked', revoked_at = clock_timestamp() WHERE client_id = 'reloaded';
+	TRUNCATE token_rotation.token;
+	INSERT INTO token_rotation.token SELECT * FROM backup;
+	COMMIT});
+is(verdict($node, $reloaded->{token}), 'revoked', 'reloaded as revoked: at once');
+poll($node, 'the cache is filled again', $complete);
+is(verdict($node, $reloaded->{token}), 'revoked', 'and does not revive it');
+$node->safe_psql('postgres', 'TRUNCATE token_rotation.token');
+is(verdict($node, $hand->{token}), 'unknown', 'what was truncated is unknown at once');
 
 done_testing();
