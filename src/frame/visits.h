@@ -45,7 +45,7 @@ typedef struct TrDatabase
 	uint8 fill_cursor[TR_ID_BYTES]; /* how far the cache was filled */
 	bool fill_skipped;				/* this pass had to leave tokens out */
 	uint8 reconcile_cursor[TR_ID_BYTES];
-	uint32 by_hand_seen; /* by_hand when the cache was last to be filled anew */
+	uint32 by_hand_seen; /* by_hand when the last pass of filling began */
 	int first_step;		 /* of the tasks: the one that the last visit had no time for */
 
 	/* Read and written without the lock. */

@@ -45,11 +45,13 @@ reconcile_cache(TrDatabase *here)
 
 /*
  * Fill the cache from where the visit before stopped.  A pass that had to leave
- * tokens out, because they were locked, is followed by another one.
+ * tokens out, because they were locked, is followed by another one; so is one
+ * during which somebody changed tokens by hand, maybe behind the cursor.
  */
 static void
 fill_cache(TrDatabase *here)
 {
+	static const uint8 start[TR_ID_BYTES] = {0};
 	int count;
 
 	do
@@ -59,12 +61,16 @@ fill_cache(TrDatabase *here)
 		int skipped = here->fill_skipped;
 
 		memcpy(cursor, here->fill_cursor, TR_ID_BYTES);
+		/* the count first: what it counts is seen by what is read after it */
+		if (memcmp(cursor, start, TR_ID_BYTES) == 0)
+			here->by_hand_seen = pg_atomic_read_u32(&here->by_hand);
+		pg_memory_barrier();
 		tr_step_begin(&section);
 		count = tr_upkeep_fill(cursor, CACHE_BATCH, &skipped);
 		TR_STOP_POINT("cache_copied");
 		if (count < CACHE_BATCH)
 		{
-			if (skipped == 0)
+			if (skipped == 0 && pg_atomic_read_u32(&here->by_hand) == here->by_hand_seen)
 				tr_upkeep_set_complete();
 			memset(cursor, 0, TR_ID_BYTES);
 			skipped = 0;
@@ -81,7 +87,6 @@ tr_cache_keep(void)
 {
 	TrDatabase *here = tr_visits_here();
 	TrSection section;
-	uint32 by_hand;
 	bool complete;
 
 	if (pg_atomic_read_u32(&here->cache_trusted) == 0)
@@ -89,20 +94,13 @@ tr_cache_keep(void)
 	if (pg_atomic_read_u32(&here->cache_trusted) == 0)
 		return;
 
-	/* the count first: what it counts is seen by what is read after it */
-	by_hand = pg_atomic_read_u32(&here->by_hand);
-	pg_memory_barrier();
 	tr_step_begin(&section);
-	if (by_hand != here->by_hand_seen)
+	if (pg_atomic_read_u32(&here->by_hand) != here->by_hand_seen)
 		tr_upkeep_unset_complete();
 	complete = tr_upkeep_complete();
 	tr_step_commit(&section);
 	tr_step_settled();
 	/* where somebody has the mark locked it stays, and is looked at again */
-	if (complete)
-		return;
-	if (by_hand != here->by_hand_seen)
-		memset(here->fill_cursor, 0, TR_ID_BYTES);
-	here->by_hand_seen = by_hand;
-	fill_cache(here);
+	if (!complete)
+		fill_cache(here);
 }
