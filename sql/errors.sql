@@ -281,3 +281,22 @@ DELETE FROM token_rotation.token WHERE client_id LIKE 'errors%';
 DELETE FROM token_rotation.policy WHERE name LIKE 'regress%';
 SELECT count(tr_ungrant('regress_stranger', preset)) FROM unnest(ARRAY['validator', 'issuer', 'operator']) preset;
 DROP ROLE regress_nobody, regress_stranger;
+
+-- The answer's type, altered by its owner: an error, and no wrong memory, in a
+-- session that has not called the function yet.
+\c -
+BEGIN;
+ALTER TYPE token_rotation.validation ADD ATTRIBUTE more text;
+SELECT state, message FROM regress.try($$SELECT * FROM tr.tr_validate('x')$$);
+ROLLBACK;
+\c -
+BEGIN;
+ALTER TYPE token_rotation.validation ALTER ATTRIBUTE reason TYPE bigint;
+SELECT state, message FROM regress.try($$SELECT * FROM tr.tr_validate('x')$$);
+ROLLBACK;
+\c -
+BEGIN;
+ALTER TYPE token_rotation.validation DROP ATTRIBUTE refresh_at;
+SELECT state, message FROM regress.try($$SELECT (tr.tr_validate('x')).valid$$);
+ROLLBACK;
+SELECT valid, reason FROM tr.tr_validate('x');

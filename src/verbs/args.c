@@ -174,6 +174,27 @@ tr_arg_max(FunctionCallInfo fcinfo, int n)
 	return max;
 }
 
+/*
+ * A value that is taken for one of another type would be read as an address.
+ */
+static void
+check_columns(const TrAnswer *answer, TupleDesc desc)
+{
+	int i = 0;
+
+	while (i < desc->natts && i < answer->count &&
+		   TupleDescAttr(desc, i)->atttypid == answer->columns[i])
+		i++;
+	if (i < desc->natts || i < answer->count)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("type %s was altered", format_type_be(desc->tdtypeid)),
+				 errdetail("A function answers with it, and fills in the columns that it was "
+						   "made with."),
+				 errhint("Install the extension again and restore its tables from a "
+						 "backup.")));
+}
+
 TupleDesc
 tr_answer_desc(FunctionCallInfo fcinfo, TrAnswer *answer)
 {
@@ -187,6 +208,9 @@ tr_answer_desc(FunctionCallInfo fcinfo, TrAnswer *answer)
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "function does not return a row");
+	/* OUT parameters (version 0.1) cannot be altered */
+	if (answer->columns != NULL && desc->tdtypeid != RECORDOID)
+		check_columns(answer, desc);
 	context = MemoryContextSwitchTo(TopMemoryContext);
 	desc = BlessTupleDesc(CreateTupleDescCopy(desc));
 	MemoryContextSwitchTo(context);

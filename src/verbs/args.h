@@ -64,13 +64,16 @@ extern int32 tr_arg_max(FunctionCallInfo fcinfo, int n);
  */
 typedef struct TrAnswer
 {
-	Oid type; /* RECORDOID, or a named type, which CREATE EXTENSION makes anew */
+	const Oid *columns; /* a named type's, which its owner could alter; or NULL */
+	int count;			/* of columns */
+	Oid type;			/* RECORDOID, or the named type, which CREATE EXTENSION makes anew */
 	TupleDesc desc;
 } TrAnswer;
 
 /*
  * The blessed descriptor of the function's composite answer, looked up again
- * only when its type is another.
+ * only when its type is another.  55000 where its columns are not those that
+ * the function fills in.
  */
 extern TupleDesc tr_answer_desc(FunctionCallInfo fcinfo, TrAnswer *answer);
 

@@ -168,7 +168,11 @@ PG_FUNCTION_INFO_V1(tr_validate);
 Datum
 tr_validate(PG_FUNCTION_ARGS)
 {
-	static TrAnswer kept;
+	static const Oid columns[COLUMNS] = {
+		BOOLOID,	  TEXTOID,	UUIDOID, TEXTOID,		 TEXTOID,		 TEXTOID,
+		TEXTARRAYOID, JSONBOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
+	};
+	static TrAnswer kept = {.columns = columns, .count = COLUMNS};
 	Datum values[COLUMNS];
 	bool nulls[COLUMNS];
 	Validation validation;
