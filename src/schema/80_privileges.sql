@@ -18,9 +18,10 @@ CREATE FUNCTION @extschema@.tr_set_owner("from" text, "to" text) RETURNS bigint
 COMMENT ON FUNCTION @extschema@.tr_set_owner(text, text) IS
     'move every token of a realm, which may have been dropped, to another, and let its cutoffs and blocks speak there too; for superusers; returns how many tokens';
 
--- Nobody has anything to begin with.  New functions and types are open to
--- PUBLIC, and ALTER DEFAULT PRIVILEGES may have opened whatever was made here
--- to anybody: all that is taken back, but for what the worker's role needs.
+-- Nobody has anything to begin with.  New functions are open to PUBLIC, and
+-- ALTER DEFAULT PRIVILEGES may have opened whatever was made here to anybody:
+-- all that is taken back, but for what the worker's role needs.  Types stay open,
+-- to those who may use the schema: a type tells nothing.
 DO LANGUAGE plpgsql $$
 DECLARE
     statement text;
@@ -44,12 +45,6 @@ BEGIN
             FROM pg_catalog.pg_class c
             WHERE c.relnamespace OPERATOR(pg_catalog.=) 'token_rotation'::pg_catalog.regnamespace
               AND c.relkind IN ('r', 'v', 'S')
-            UNION ALL
-            SELECT 'TYPE', t.oid::pg_catalog.regtype::text, t.typowner,
-                   coalesce(t.typacl, pg_catalog.acldefault('T', t.typowner))
-            FROM pg_catalog.pg_class c
-            JOIN pg_catalog.pg_type t ON t.oid OPERATOR(pg_catalog.=) c.reltype
-            WHERE c.relnamespace OPERATOR(pg_catalog.=) 'token_rotation'::pg_catalog.regnamespace
         )
         SELECT DISTINCT pg_catalog.format('REVOKE ALL ON %s %s FROM %s', m.kind, m.name,
             CASE WHEN a.grantee OPERATOR(pg_catalog.=) 0 THEN 'PUBLIC'

@@ -34,7 +34,8 @@ BEGIN
         RETURNS token_rotation.validation
         AS 'MODULE_PATHNAME', 'tr_validate'
         LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE;
-    EXECUTE pg_catalog.format('ALTER FUNCTION @extschema@.tr_validate(text, text) OWNER TO %s', owner);
+    EXECUTE pg_catalog.format('ALTER FUNCTION %s OWNER TO %s',
+        '@extschema@.tr_validate(text, text)'::pg_catalog.regprocedure, owner);
     EXECUTE pg_catalog.format('ALTER TYPE token_rotation.validation OWNER TO %s', owner);
 
     -- what default privileges gave, then what the old one had
@@ -47,7 +48,8 @@ BEGIN
         WHERE p.oid OPERATOR(pg_catalog.=) '@extschema@.tr_validate(text, text)'::pg_catalog.regprocedure
           AND a.grantee OPERATOR(pg_catalog.<>) p.proowner
         UNION ALL
-        SELECT pg_catalog.format('GRANT EXECUTE ON FUNCTION @extschema@.tr_validate(text, text) TO %s%s',
+        SELECT pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO %s%s',
+            '@extschema@.tr_validate(text, text)'::pg_catalog.regprocedure,
             CASE WHEN a.grantee OPERATOR(pg_catalog.=) 0 THEN 'PUBLIC'
                  ELSE a.grantee::pg_catalog.regrole::text END,
             CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
@@ -56,6 +58,20 @@ BEGIN
     LOOP
         EXECUTE statement;
     END LOOP;
+
+    -- Grants of a script count as the extension's own, which pg_dump leaves out;
+    -- these are the DBA's.
+    UPDATE pg_catalog.pg_init_privs i
+    SET initprivs = ARRAY[pg_catalog.makeaclitem(owner, owner, 'EXECUTE', false)]
+    WHERE i.classoid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
+      AND i.objoid OPERATOR(pg_catalog.=) '@extschema@.tr_validate(text, text)'::pg_catalog.regprocedure;
+    -- and from 17 on the roles in them are depended on
+    DELETE FROM pg_catalog.pg_shdepend d
+    WHERE d.dbid OPERATOR(pg_catalog.=) (SELECT b.oid FROM pg_catalog.pg_database b
+              WHERE b.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())
+      AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
+      AND d.objid OPERATOR(pg_catalog.=) '@extschema@.tr_validate(text, text)'::pg_catalog.regprocedure
+      AND d.deptype OPERATOR(pg_catalog.=) 'i';
 END
 $$;
 COMMENT ON FUNCTION @extschema@.tr_validate(text, text) IS
@@ -84,20 +100,55 @@ WHERE a.attrelid IN ('token_rotation.token'::pg_catalog.regclass, 'token_rotatio
   AND a.attname IN ('secret_hash', 'rotation_hash', 'nonce')
   AND s.starelid OPERATOR(pg_catalog.=) a.attrelid AND s.staattnum OPERATOR(pg_catalog.=) a.attnum;
 
--- The types were open to PUBLIC.
+-- What ALTER DEFAULT PRIVILEGES had opened when 0.1 was installed stayed open.
+-- What no preset gives is taken back here.  Grants on functions and on policy
+-- cannot be told from those that were meant: look through them.
 DO LANGUAGE plpgsql $$
 DECLARE
     statement text;
+    stranger text;
 BEGIN
+    -- it may be there because TRIGGER was open, and would run in our name
+    SELECT pg_catalog.format('%s on %s', t.tgname, t.tgrelid::pg_catalog.regclass) INTO stranger
+    FROM pg_catalog.pg_trigger t
+    JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) t.tgrelid
+    WHERE c.relnamespace OPERATOR(pg_catalog.=) 'token_rotation'::pg_catalog.regnamespace
+      AND NOT t.tgisinternal
+      AND NOT EXISTS (
+          SELECT FROM pg_catalog.pg_depend d
+          JOIN pg_catalog.pg_extension e ON e.oid OPERATOR(pg_catalog.=) d.refobjid
+          WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
+            AND d.objid OPERATOR(pg_catalog.=) t.tgfoid
+            AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass
+            AND e.extname OPERATOR(pg_catalog.=) 'token_rotation')
+    LIMIT 1;
+    IF stranger IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = '55000',
+            MESSAGE = pg_catalog.format('trigger %s is not the extension''s', stranger),
+            DETAIL = 'It runs with the rights of the owner of the tables, and 0.1 may have let anybody make it.',
+            HINT = 'Look at its function, drop the trigger, update, and make it again if it is yours.';
+    END IF;
+
     FOR statement IN
-        SELECT pg_catalog.format('REVOKE ALL ON TYPE %s FROM %s', t.oid::pg_catalog.regtype,
+        SELECT pg_catalog.format('REVOKE CREATE ON SCHEMA token_rotation FROM %s CASCADE',
             CASE WHEN a.grantee OPERATOR(pg_catalog.=) 0 THEN 'PUBLIC'
                  ELSE a.grantee::pg_catalog.regrole::text END)
-        FROM pg_catalog.pg_class c
-        JOIN pg_catalog.pg_type t ON t.oid OPERATOR(pg_catalog.=) c.reltype,
-             pg_catalog.aclexplode(coalesce(t.typacl, pg_catalog.acldefault('T', t.typowner))) a
+        FROM pg_catalog.pg_namespace n, pg_catalog.aclexplode(n.nspacl) a
+        WHERE n.nspname OPERATOR(pg_catalog.=) 'token_rotation'
+          AND a.grantee OPERATOR(pg_catalog.<>) n.nspowner
+          AND a.privilege_type OPERATOR(pg_catalog.=) 'CREATE'
+        UNION ALL
+        SELECT pg_catalog.format('REVOKE %s ON %s FROM %s CASCADE', a.privilege_type, c.oid::pg_catalog.regclass,
+            CASE WHEN a.grantee OPERATOR(pg_catalog.=) 0 THEN 'PUBLIC'
+                 ELSE a.grantee::pg_catalog.regrole::text END)
+        FROM pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) a
         WHERE c.relnamespace OPERATOR(pg_catalog.=) 'token_rotation'::pg_catalog.regnamespace
-          AND a.grantee OPERATOR(pg_catalog.<>) t.typowner
+          AND c.relkind IN ('r', 'v', 'S')
+          AND a.grantee OPERATOR(pg_catalog.<>) c.relowner
+          AND a.grantee OPERATOR(pg_catalog.<>) 'token_rotation_worker'::pg_catalog.regrole
+          AND (c.relname IN ('token', 'token_cache')
+               OR a.privilege_type OPERATOR(pg_catalog.<>) 'SELECT' AND c.relname OPERATOR(pg_catalog.<>) 'policy'
+               OR a.privilege_type IN ('TRIGGER', 'TRUNCATE', 'REFERENCES', 'MAINTAIN'))
     LOOP
         EXECUTE statement;
     END LOOP;

@@ -6,11 +6,16 @@
 #     that go on notice nothing.  No statistics of hashes and nonces are left.
 #  3. An updated catalog equals a fresh one: functions, relations, columns,
 #     constraints, indexes, triggers, policies, types, their comments, owners and
-#     privileges, and what is dumped.  Also when another superuser updates, and
-#     where default privileges open everything that is made.
+#     privileges, and what is dumped.  Also when another superuser updates, under
+#     default privileges that open everything that is made.
 #  4. An update that is rolled back leaves the earlier version as it was.
 #  5. What depends on a function that is made anew stops the update, with an
 #     error that names it, and nothing is changed.
+#
+#  6. What default privileges had opened in 0.1, and no preset gives, is taken
+#     back; a trigger of somebody's own stops the update.
+#  7. An updated database is dumped without a warning, and restored with its
+#     grants.
 #
 # With the library of the earlier version: test/update.
 
@@ -46,7 +51,7 @@ my $catalog = q{
 	SELECT concat_ws(' ', 'relation', c.oid::regclass, c.relkind, c.relpersistence, c.relowner::regrole, c.relrowsecurity,
 		c.relforcerowsecurity, c.reloptions,
 		(SELECT string_agg(a::text, ',' ORDER BY a::text) FROM unnest(coalesce(c.relacl, acldefault(CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", c.relowner))) a),
-		t.typowner::regrole, (SELECT string_agg(a::text, ',' ORDER BY a::text) FROM unnest(coalesce(t.typacl, acldefault('T', t.typowner))) a),
+		t.typowner::regrole,
 		obj_description(c.oid, 'pg_class'),
 		obj_description(t.oid, 'pg_type'), CASE c.relkind WHEN 'v' THEN pg_get_viewdef(c.oid) WHEN 'i' THEN pg_get_indexdef(c.oid) END)
 	FROM pg_class c LEFT JOIN pg_type t ON t.oid = c.reltype
@@ -110,9 +115,9 @@ sub version
 	return value($node, "SELECT extversion FROM pg_extension WHERE extname = 'token_rotation'", $_[0]);
 }
 
-# 3. What default privileges open when an installation is made is taken back.
 my $opened = 'ALTER DEFAULT PRIVILEGES GRANT ALL ON FUNCTIONS TO prying;'
-  . ' ALTER DEFAULT PRIVILEGES GRANT ALL ON TYPES TO prying; ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO prying';
+  . ' ALTER DEFAULT PRIVILEGES GRANT ALL ON TYPES TO prying; ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO prying;'
+  . ' ALTER DEFAULT PRIVILEGES GRANT ALL ON SEQUENCES TO prying; ALTER DEFAULT PRIVILEGES GRANT ALL ON SCHEMAS TO prying';
 
 database('fresh');
 is(version('fresh'), $newest, "a fresh installation is of $newest");
@@ -170,6 +175,15 @@ for my $earlier (@earlier)
 	is(value($node, "SET ROLE app; SELECT reason FROM tr.tr_issue('app') i, tr.tr_validate(i.token)", $db), 'ok', 'which work');
 	my $replay = rotate($node, $kept->{token}, undef, $db);
 	ok($replay->{replayed} && $replay->{token} eq $next->{token}, 'a rotation from before is replayed');
+
+	# 7. Dumped
+	my $dump = $node->basedir . "/$db.sql";
+	my ($out, $err) = run_command([ 'pg_dump', '-d', $node->connstr($db), '-f', $dump ]);
+	is($err, '', 'it is dumped without a warning');
+	$node->safe_psql('postgres', "CREATE DATABASE restored_$db TEMPLATE template0");
+	$node->command_ok([ 'psql', '-XqAt', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr("restored_$db"), '-f', $dump ],
+		'and restored');
+	is(value($node, $granted, "restored_$db"), $before, 'with its grants');
 	value($node, "SELECT tr_ungrant('app', 'validator'), tr_ungrant('app', 'issuer')", $db);
 
 	# 3. Catalogs
@@ -177,6 +191,25 @@ for my $earlier (@earlier)
 	database("opened_$db", $earlier);
 	$node->safe_psql("opened_$db", "$opened; SET SESSION AUTHORIZATION boss; $opened; ALTER EXTENSION token_rotation UPDATE");
 	same_catalog("opened_$db", 'fresh', 'also by another superuser, under default privileges');
+
+	# 6. What 0.1 had left open
+	next if $earlier ne '0.1';
+	$node->safe_psql('postgres', 'CREATE DATABASE left_open');
+	$node->safe_psql('left_open', "SET client_min_messages = warning; $opened;"
+		. " CREATE EXTENSION token_rotation VERSION '0.1' CASCADE; CREATE FUNCTION mine() RETURNS trigger"
+		. " LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';"
+		. ' CREATE TRIGGER mine BEFORE INSERT ON token_rotation.token FOR EACH ROW EXECUTE FUNCTION mine()');
+	my $has = q{SELECT has_table_privilege('prying', 'token_rotation.token', 'TRIGGER'), count(*) > 0 FROM pg_class c, aclexplode(c.relacl) a
+		WHERE c.relnamespace = 'token_rotation'::regnamespace AND a.grantee = 'prying'::regrole AND (c.relname IN ('token', 'token_cache')
+			OR a.privilege_type <> 'SELECT' AND c.relname <> 'policy' OR a.privilege_type IN ('TRIGGER', 'TRUNCATE', 'REFERENCES', 'MAINTAIN'))};
+	my $create = "SELECT has_schema_privilege('prying', 'token_rotation', 'CREATE')";
+	is(value($node, $has, 'left_open'), 't|t', '0.1 was open');
+	is(value($node, $create, 'left_open'), 't', 'and its schema');
+	like(error_of($node, 'ALTER EXTENSION token_rotation UPDATE', 'left_open'),
+		qr/^55000: trigger mine on token_rotation\.token is not the extension's/, 'a trigger of somebody stops the update');
+	$node->safe_psql('left_open', 'DROP TRIGGER mine ON token_rotation.token; ALTER EXTENSION token_rotation UPDATE');
+	is(value($node, $has, 'left_open'), 'f|f', 'it is taken back');
+	is(value($node, $create, 'left_open'), 'f', 'and the schema');
 }
 
 done_testing();

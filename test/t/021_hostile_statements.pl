@@ -138,6 +138,8 @@ for my $role (@ROLES)
 		}
 		my %of = ((map { $_->[0] => defined $rows ? "ok $rows" : $refused } @read),
 			(map { $_->[0] => change($role, $relation, $_->[0]) } @change), map { $_->[0] => $cannot } @never);
+		# the type of a row tells nothing: who may use the schema can name it
+		$of{row_type} = 'ok 0';
 		# psql does not count what it copies
 		$of{copy_query} = 'ok \d+' if defined $rows;
 		$expected{$_} = $of{$_} for @names;
