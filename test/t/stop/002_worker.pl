@@ -139,11 +139,12 @@ release($holder);
 wait_trusted($node, $lie{rotated}{token}, 'it is, once it can');
 is(value($node, $wrong), '0', 'the cache contradicts no token');
 verdicts_are($node, 'the verdicts', \@truth);
-ok(rotate($node, $lie{rotated}{token})->{replayed}, 'the rotation is replayed');
+my $recorded = "SELECT count(*) FROM token_rotation.audit WHERE origin = ";
+ok(rotate($node, $lie{rotated}{token}, "origin => 'replay'")->{replayed}, 'the rotation is replayed');
+poll($node, 'and that is recorded, so that the ring is empty', "SELECT ($recorded 'replay') = 1");
 
 # 4. Audit rows and the ring
 
-my $recorded = "SELECT count(*) FROM token_rotation.audit WHERE origin = ";
 $control = stop_at('events_committed');
 rotate($node, $lie{revoked}{token}, "origin => 'goes on'");
 wait_stopped('events_committed');
