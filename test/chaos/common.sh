@@ -94,6 +94,7 @@ chaos_init()
 		unix_socket_directories = '$work/socket'
 		port = $2
 		max_connections = 60
+		max_pred_locks_per_transaction = 1024
 		shared_buffers = 16MB
 		fsync = off
 		wal_writer_delay = 10s
