@@ -4,7 +4,7 @@
 #   make install           into that server's directories
 #   make test              packages, build, and what every change has to pass
 #   make test-all          everything, at full size, on 15, 17 and 18: an hour
-#   make test-versions     the suite on 17 and 18
+#   make test-versions     the suite on 15, 17 and 18
 #   make unit | layers     single parts of it that need no server
 #   make demo [KEEP=1]     the demonstration; KEEP=1 leaves its server running
 #   make bench             the measurements
@@ -91,7 +91,7 @@ test:
 test-all:
 	test/run --all
 test-versions:
-	test/run --all versions
+	test/servers/versions
 demo:
 	test/demo
 bench:
