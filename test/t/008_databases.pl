@@ -28,7 +28,9 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use TokenRotation;
 
-my $node = new_node('databases', conf => "token_rotation.worker_nap = '200ms'\ntoken_rotation.leeway = 0\n");
+# (the ring holds all the replays at once, however slow the worker is)
+my $node = new_node('databases',
+	conf => "token_rotation.worker_nap = '200ms'\ntoken_rotation.leeway = 0\ntoken_rotation.ring_size = 8192\n");
 
 # Give the worker of a database something to do, so much that it is still at it
 # when the next statement comes; or wait until it is seen there.
