@@ -16,7 +16,7 @@ our @EXPORT_OK =
 our $pool = FuzzPool->new;
 
 # What is being done: calls so far, caller, statement and values; and of the
-# transaction, whether it is serializable and whether its realm is set.
+# transaction, whether it may meet a serialization failure and whether its realm is set.
 our %now = (calls => 0, caller => '', sql => '', values => []);
 
 our %states;    # errors by SQLSTATE

@@ -389,7 +389,7 @@ sub transaction
 		call($effects) ? done($effects) : undo($effects, 0, 0);
 		return;
 	}
-	$now{serializable} = 1 if $isolation =~ /SERIALIZABLE/;
+	$now{serializable} = 1 if $isolation =~ /SERIALIZABLE|REPEATABLE/;
 	run("BEGIN $isolation " . pick(@access)) or return;
 	$whole &&= step($effects) for 1 .. pick(1, 1, 2, 3, 5);
 	if ($whole && !chance(4) && run('COMMIT')) { done($effects) }
