@@ -22,8 +22,8 @@
 #include "frame/visits.h"
 
 /* The SQL version that this library serves, and the one before it. */
-#define SERVED_VERSION "0.2"
-#define SERVED_BEFORE "0.1"
+#define SERVED_VERSION "0.3"
+#define SERVED_BEFORE "0.2"
 
 static TrCatalog catalog;
 static bool catalog_known = false;

@@ -208,8 +208,7 @@ tr_answer_desc(FunctionCallInfo fcinfo, TrAnswer *answer)
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "function does not return a row");
-	/* OUT parameters (version 0.1) cannot be altered */
-	if (answer->columns != NULL && desc->tdtypeid != RECORDOID)
+	if (answer->columns != NULL)
 		check_columns(answer, desc);
 	context = MemoryContextSwitchTo(TopMemoryContext);
 	desc = BlessTupleDesc(CreateTupleDescCopy(desc));
