@@ -1,6 +1,6 @@
 /*
  * token_text.c
- *	  Reading, writing and masking the text of tokens.
+ *	  Reading and writing the text of tokens.
  *
  * A number is an array of 32-bit limbs, least significant first, and is taken
  * to and from base62 five digits at a time: 62^5 is the largest power of 62
@@ -21,9 +21,6 @@
 
 /* What the check covers: id and secret. */
 #define CHECKED_CHARS (TR_ID_CHARS + TR_SECRET_CHARS)
-
-static const char redacted[] = "_[redacted]";
-#define REDACTED_CHARS (sizeof(redacted) - 1)
 
 static const char digits[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
@@ -308,45 +305,4 @@ tr_secret_encode(const uint8_t raw[TR_SECRET_BYTES], char out[TR_SECRET_CHARS])
 	limbs_read(raw, SECRET_LIMBS, limbs);
 	base62_write(limbs, SECRET_LIMBS, out, TR_SECRET_CHARS);
 	explicit_bzero(limbs, sizeof(limbs));
-}
-
-/*
- * Room for a masked text.  A masked run takes at least a '_' and 23 characters
- * of the text, loses at least one of them and gains the mark.
- */
-size_t
-tr_mask_room(size_t len)
-{
-	return len + len / (1 + TR_ID_CHARS + 1) * (REDACTED_CHARS - 1) + 1;
-}
-
-/*
- * Mask everything token-shaped.  Goes from one '_' to the next; a run cannot
- * hold one, so that nothing is looked at twice.
- */
-size_t
-tr_token_mask(const char *text, size_t len, char *out)
-{
-	const char *end = text + len;
-	char *to = out;
-
-	while (text < end)
-	{
-		const char *mark = memchr(text, '_', (size_t) (end - text));
-		const char *run = mark ? mark + 1 : end;
-		size_t run_len = base62_span(run, (size_t) (end - run));
-		bool masked = run_len > TR_ID_CHARS;
-		size_t keep = (size_t) (run - text) + (masked ? TR_ID_CHARS : run_len);
-
-		memcpy(to, text, keep);
-		to += keep;
-		if (masked)
-		{
-			memcpy(to, redacted, REDACTED_CHARS);
-			to += REDACTED_CHARS;
-		}
-		text = run + run_len;
-	}
-	*to = '\0';
-	return (size_t) (to - out);
 }

@@ -72,18 +72,4 @@ extern size_t tr_token_display(const char *prefix, const uint8_t id[TR_ID_BYTES]
  */
 extern void tr_secret_encode(const uint8_t raw[TR_SECRET_BYTES], char out[TR_SECRET_CHARS]);
 
-/*
- * Room that masking len bytes may need, with the terminating zero.
- */
-extern size_t tr_mask_room(size_t len);
-
-/*
- * Copy text to out with everything token-shaped masked: every run of more than
- * 22 base62 characters that follows a '_' keeps its first 22 (the public id)
- * and loses the rest to "_[redacted]", whether or not its check is right, cut
- * off or not.  Returns the length written, without the terminating zero that
- * it adds.  Text that holds no such run comes out byte for byte.
- */
-extern size_t tr_token_mask(const char *text, size_t len, char *out);
-
 #endif /* TR_TOKEN_TEXT_H */

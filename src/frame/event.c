@@ -13,6 +13,7 @@
 #include "utils/json.h"
 #include "utils/timestamp.h"
 
+#include "core/mask.h"
 #include "frame/caller.h"
 #include "frame/catalog.h"
 #include "frame/event.h"
@@ -54,7 +55,7 @@ masked_copy(char *field, size_t size, const char *text, size_t len)
 	/* what lies beyond both the field and what masking may shorten is cut first */
 	if (len > 16 * size)
 		len = pg_mbcliplen(text, len, 16 * size);
-	masked = palloc(tr_mask_room(len));
+	masked = palloc(len + 1);
 	len = tr_token_mask(text, len, masked);
 	len = pg_mbcliplen(masked, len, size - 1);
 	memcpy(field, masked, len);

@@ -25,6 +25,7 @@ int tr_max_workers = 2;
 int tr_ring_size = 1024;
 int tr_audit_validations = TR_AUDIT_NONE;
 int tr_audit_overflow = TR_OVERFLOW_DROP;
+bool tr_log_redaction = true;
 char *tr_realm = NULL;
 
 static char *not_before_text = NULL;
@@ -149,7 +150,7 @@ define_verdict_settings(void)
 }
 
 /*
- * Settings of the audit trail and the worker.
+ * Settings of the audit trail, the log and the worker.
  */
 static void
 define_worker_settings(void)
@@ -175,6 +176,9 @@ define_worker_settings(void)
 							 "drop counts the event as lost, fail refuses the call.",
 							 &tr_audit_overflow, TR_OVERFLOW_DROP /* default */,
 							 audit_overflow_options, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("token_rotation.log_redaction",
+							 "The secrets of tokens are masked in the server's log.", NULL,
+							 &tr_log_redaction, true, PGC_SIGHUP, 0, NULL, NULL, NULL);
 }
 
 void

@@ -33,6 +33,7 @@ extern int tr_max_workers;
 extern int tr_ring_size; /* entries */
 extern int tr_audit_validations;
 extern int tr_audit_overflow;
+extern bool tr_log_redaction;
 extern char *tr_realm; /* "": the current user */
 
 /*

@@ -4,7 +4,7 @@
  */
 #include "postgres.h"
 
-#include "core/token_text.h"
+#include "core/mask.h"
 #include "frame/verdict.h"
 
 static const char *const reason_texts[] = {
@@ -107,7 +107,7 @@ char *
 tr_shown(const char *text)
 {
 	size_t len = strlen(text);
-	char *masked = palloc(tr_mask_room(len));
+	char *masked = palloc(len + 1);
 
 	tr_token_mask(text, len, masked);
 	return masked;

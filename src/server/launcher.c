@@ -45,6 +45,7 @@
 #include "frame/visits.h"
 #include "server/clock.h"
 #include "server/launcher.h"
+#include "server/redact.h"
 #include "state/ring.h"
 #include "state/usage.h"
 
@@ -375,6 +376,7 @@ tr_launcher_main(Datum arg)
 	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	tr_redact_check_order();
 
 	slots = MemoryContextAllocZero(TopMemoryContext, max_worker_processes * sizeof(Running));
 	tr_visits_launcher_begin();

@@ -11,6 +11,7 @@
 #include "frame/stop_point.h"
 #include "frame/xact.h"
 #include "server/launcher.h"
+#include "server/redact.h"
 #include "server/shmem.h"
 #include "state/cutoff.h"
 #include "verbs/precommit.h"
@@ -31,6 +32,7 @@ _PG_init(void)
 
 	TR_STOP_POINT_DEFINE();
 	tr_settings_define();
+	tr_redact_install();
 	tr_shmem_install();
 	tr_xact_init();
 	tr_cutoff_init();

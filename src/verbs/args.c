@@ -10,6 +10,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "core/mask.h"
 #include "frame/event.h"
 #include "frame/verdict.h"
 #include "state/policy.h"
@@ -38,7 +39,7 @@ tr_arg_text(FunctionCallInfo fcinfo, int n)
 static bool
 holds_token(const char *value, size_t len)
 {
-	char *masked = palloc(tr_mask_room(len));
+	char *masked = palloc(len + 1);
 	size_t masked_len = tr_token_mask(value, len, masked);
 	bool differs = masked_len != len || memcmp(masked, value, len) != 0;
 

@@ -37,7 +37,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
-#include "core/token_text.h"
+#include "core/mask.h"
 #include "frame/caller.h"
 #include "frame/catalog.h"
 #include "frame/event.h"
@@ -404,7 +404,7 @@ describe(const char *operation, HeapTuple before, HeapTuple after, TupleDesc des
 	append_row(&json, "new", after, before, desc);
 	appendStringInfoChar(&json, '}');
 
-	masked = palloc(tr_mask_room(json.len));
+	masked = palloc(json.len + 1);
 	tr_token_mask(json.data, json.len, masked);
 	return masked;
 }

@@ -9,6 +9,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "frame/activity.h"
 #include "frame/caller.h"
 #include "frame/catalog.h"
 #include "frame/settings.h"
@@ -155,6 +156,7 @@ tr_revoke(PG_FUNCTION_ARGS)
 	bool family;
 	bool proven;
 
+	tr_activity_mask();
 	tr_catalog();
 	tr_xact_writes("tr_revoke()");
 	reason = tr_arg_reason(fcinfo, 1);

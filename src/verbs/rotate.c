@@ -21,6 +21,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "frame/activity.h"
 #include "frame/caller.h"
 #include "frame/catalog.h"
 #include "frame/settings.h"
@@ -288,6 +289,7 @@ tr_rotate(PG_FUNCTION_ARGS)
 	TrReason reason;
 	bool proven;
 
+	tr_activity_mask();
 	tr_catalog();
 	tr_xact_writes("tr_rotate()");
 	arg_overlap(fcinfo, 2, &rotate);

@@ -21,6 +21,7 @@
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
+#include "frame/activity.h"
 #include "frame/catalog.h"
 #include "frame/settings.h"
 #include "frame/stop_point.h"
@@ -177,6 +178,7 @@ tr_validate(PG_FUNCTION_ARGS)
 	bool nulls[COLUMNS];
 	Validation validation;
 
+	tr_activity_mask();
 	tr_catalog();
 	validate(tr_arg_text(fcinfo, 0), tr_arg_text(fcinfo, 1), &validation);
 	answer(&validation, values, nulls);
@@ -200,6 +202,7 @@ tr_validate_many(PG_FUNCTION_ARGS)
 	int count;
 	int i;
 
+	tr_activity_mask();
 	tr_catalog();
 	InitMaterializedSRF(fcinfo, 0);
 	deconstruct_array(tokens, TEXTOID, -1, false, TYPALIGN_INT, &elements, &isnull, &count);

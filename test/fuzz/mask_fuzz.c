@@ -5,6 +5,7 @@
  */
 #include "fuzz.h"
 
+#include "core/mask.h"
 #include "core/secret.h"
 #include "core/token_text.h"
 
@@ -23,43 +24,60 @@ is_digit(char c)
 }
 
 /*
- * Mask into memory of exactly the room that was asked for; the caller frees
- * it.
+ * Mask into memory of exactly the room that is asked for, and in place, which
+ * gives the same; the caller frees it.
  */
 static char *
 mask(const char *text, size_t len, size_t *masked_len)
 {
-	char *out = exactly(tr_mask_room(len));
+	char *out = exactly(len + 1);
+	char *place = exactly(len + 1);
 
 	*masked_len = tr_token_mask(text, len, out);
-	HOLDS(*masked_len < tr_mask_room(len));
+	HOLDS(*masked_len <= len);
 	HOLDS(out[*masked_len] == '\0');
+
+	memcpy(place, text, len);
+	HOLDS(tr_token_mask(place, len, place) == *masked_len);
+	HOLDS(memcmp(place, out, *masked_len + 1) == 0);
+	free(place);
 	return out;
 }
 
 /*
- * No run of more than an id's characters after a '_' is left.
+ * How many digits follow here?
+ */
+static size_t
+digits(const char *text, size_t len)
+{
+	size_t n = 0;
+
+	while (n < len && is_digit(text[n]))
+		n++;
+	return n;
+}
+
+/*
+ * No run that is too long is left after a '_' or "...".
  */
 static void
 no_run_is_left(const char *masked, size_t len)
 {
-	size_t run = TR_ID_CHARS + 1; /* digits since the last '_' */
 	size_t i;
 
 	for (i = 0; i < len; i++)
 	{
-		if (masked[i] == '_')
-			run = 0;
-		else if (!is_digit(masked[i]))
-			run = TR_ID_CHARS + 1;
-		else if (run <= TR_ID_CHARS)
-			HOLDS(++run <= TR_ID_CHARS);
+		size_t run = digits(masked + i, len - i);
+
+		HOLDS(i < 1 || masked[i - 1] != '_' || run <= TR_ID_CHARS);
+		HOLDS(i < 3 || memcmp(masked + i - 3, "...", 3) != 0 || run < TELLING);
+		i += run;
 	}
 }
 
 /*
- * What came out is what went in, but for marks, each in the place of at least
- * one digit that followed 22 others and a '_'.
+ * What came out is what went in, but for marks, each in the place of as many
+ * digits at least, after 22 others and a '_', or after "...".
  */
 static void
 rest_is_untouched(const char *text, size_t len, const char *masked, size_t masked_len)
@@ -67,26 +85,28 @@ rest_is_untouched(const char *text, size_t len, const char *masked, size_t maske
 	size_t from = 0;
 	size_t to = 0;
 
-	while (to < masked_len)
+	while (from < len)
 	{
-		size_t run = 0;
+		size_t run = digits(text + from, len - from);
+		bool id = from > 0 && text[from - 1] == '_' && run > TR_ID_CHARS;
+		bool rest = from > 2 && memcmp(text + from - 3, "...", 3) == 0 && run >= TELLING;
+		size_t same = id ? TR_ID_CHARS : rest ? 0 : run > 0 ? run : 1;
+		const char *mark = id ? MARK : &MARK[1];
 
-		while (run < from && is_digit(text[from - 1 - run]))
-			run++;
-		if (run == TR_ID_CHARS && from > run && text[from - 1 - run] == '_' && from < len &&
-			is_digit(text[from]))
+		HOLDS(masked_len - to >= same && memcmp(masked + to, text + from, same) == 0);
+		to += same;
+		from += same;
+		if (id || rest)
 		{
-			HOLDS(masked_len - to >= strlen(MARK) && memcmp(masked + to, MARK, strlen(MARK)) == 0);
-			to += strlen(MARK);
-			while (from < len && is_digit(text[from]))
-				from++;
-			continue;
+			size_t room = run - same;
+			size_t shown = room < strlen(mark) ? room : strlen(mark);
+
+			HOLDS(masked_len - to >= shown && memcmp(masked + to, mark, shown) == 0);
+			to += shown;
+			from += room;
 		}
-		HOLDS(from < len && masked[to] == text[from]);
-		to++;
-		from++;
 	}
-	HOLDS(from == len);
+	HOLDS(to == masked_len);
 }
 
 /*
@@ -106,7 +126,8 @@ tells(const char *text, size_t len, const char *secret, size_t secret_len)
 }
 
 /*
- * Nothing of this secret shows in these characters, masked.
+ * Nothing of this secret shows in these characters, masked, be they a text or
+ * taken for a tree of nodes.
  */
 static void
 does_not_show(const char *text, size_t len, const char *secret, size_t secret_len)
@@ -115,12 +136,18 @@ does_not_show(const char *text, size_t len, const char *secret, size_t secret_le
 	char *masked = mask(text, len, &masked_len);
 
 	HOLDS(!tells(masked, masked_len, secret, secret_len));
+	memcpy(masked, text, len);
+	masked[len] = '\0';
+	masked_len = tr_nodes_mask(masked, len);
+	HOLDS(masked_len <= len && masked[masked_len] == '\0');
+	HOLDS(!tells(masked, masked_len, secret, secret_len));
+	HOLDS(tr_nodes_mask(masked, masked_len) == masked_len);
 	free(masked);
 }
 
 /*
  * A token in the midst of the input, whole, and cut off wherever the input
- * says.  Its secret follows from the input, which therefore cannot hold it.
+ * says, at its end or its beginning.  Its secret follows from the input, which therefore cannot hold it.
  */
 static void
 token_does_not_show(const char *text, size_t len)
@@ -132,6 +159,7 @@ token_does_not_show(const char *text, size_t len)
 	size_t secret_at;
 	size_t at;
 	char *whole;
+	char rest[3 + TR_TEXT_SIZE] = "...";
 
 	HOLDS(tr_sha256(text, len, hash));
 	tr_secret_encode(hash, secret);
@@ -147,6 +175,10 @@ token_does_not_show(const char *text, size_t len)
 	does_not_show(whole, len + token_len, token + secret_at, token_len - secret_at);
 	does_not_show(whole, at + token_len * hash[2] / 256, token + secret_at, token_len - secret_at);
 	free(whole);
+
+	at = token_len * hash[3] / 256;
+	memcpy(rest + 3, token + at, token_len - at);
+	does_not_show(rest, 3 + token_len - at, token + secret_at, token_len - secret_at);
 }
 
 int

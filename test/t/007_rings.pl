@@ -69,7 +69,7 @@ my $since = now_on();
 $node->safe_psql('postgres', qq{
 	SET application_name = 'the app';
 	BEGIN;
-	SELECT tr_rotate('$dead->{token}', origin => '10.0.0.1 trk_0123456789012345678901234567890');
+	SELECT tr_rotate('$dead->{token}', origin => '10.0.0.1 trk_012345678901234567890123456789012345');
 	SELECT tr_rotate('$replayed->{token}', origin => 'again');
 	SELECT tr_rotate('$live->{token}'), tr_issue('never');
 	ROLLBACK});

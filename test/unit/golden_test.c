@@ -7,6 +7,7 @@
  * golden.pl whenever the tests run.
  */
 #include "check.h"
+#include "core/mask.h"
 #include "core/secret.h"
 #include "core/token_text.h"
 
