@@ -38,6 +38,7 @@ mask(const char *text, size_t len, size_t *masked_len)
 	HOLDS(out[*masked_len] == '\0');
 
 	memcpy(place, text, len);
+	place[len] = '\0';
 	HOLDS(tr_token_mask(place, len, place) == *masked_len);
 	HOLDS(memcmp(place, out, *masked_len + 1) == 0);
 	free(place);

@@ -135,6 +135,7 @@ mask(const char *text, size_t len, size_t *masked_len)
 	CHECK(out[*masked_len] == '\0');
 
 	memcpy(place, text, len);
+	place[len] = '\0';
 	CHECK(tr_token_mask(place, len, place) == *masked_len);
 	CHECK(memcmp(place, out, *masked_len + 1) == 0);
 	free(place);
