@@ -27,7 +27,7 @@ CREATE FUNCTION regress.state() RETURNS text LANGUAGE sql AS $$
         (SELECT string_agg(b::text, '' ORDER BY b::text) FROM token_rotation.blocked_client b),
         (SELECT string_agg(p::text, '' ORDER BY name) FROM token_rotation.policy p),
         (SELECT count(*) FROM token_rotation.audit
-         WHERE event NOT IN ('replayed', 'validated', 'validation_refused', 'rotation_refused', 'revocation_refused',
+         WHERE event NOT IN ('replayed', 'validated', 'validation_refused', 'rotation_refused', 'revocation_refused', 'leak_refused',
                              'overlap_ended', 'events_lost'))));
 $$;
 -- The answer of a call, or its SQLSTATE, whether an error says all, and what has changed.
@@ -177,6 +177,7 @@ UNION ALL SELECT 'letters that base62 has not', regress.token_text('trk', overla
 SELECT regress.state() AS before \gset
 SELECT t.what, count(*) > 100 AS many, string_agg(DISTINCT v.reason, ' ') AS validate, string_agg(DISTINCT r.reason, ' ') AS rotate,
        bool_or(tr_revoke(t.token)) AS revoke, bool_or(tr_revoke(t.token, NULL, true)) AS family,
+       count(tr_report_leak(t.token)) + count(tr_report_leak(t.key)) > 0 AS leak,
        string_agg(DISTINCT k.reason, ' ') AS with_key
 FROM text_of t, tr_validate(t.token) v, tr_rotate(t.token) r, tr_rotate(:'key_token', t.key) k GROUP BY 1 ORDER BY 1;
 SELECT string_agg(DISTINCT m.reason, ' ') AS many, count(*) = (SELECT count(*) FROM text_of) AS all
@@ -207,7 +208,7 @@ INSERT INTO call (sql) SELECT format(sql, :'token', :'token_id', :'rotating_toke
     'SELECT (tr.tr_issue(''errors stranger'')).owner', 'SELECT (tr.tr_validate(%1$L)).reason',
     'SELECT reason FROM tr.tr_validate_many(ARRAY[%1$L])', 'SELECT (tr.tr_rotate(%1$L)).reason',
     'SELECT (tr.tr_rotate_id(%2$L)).reason', 'SELECT tr.tr_revoke(%1$L)', 'SELECT tr.tr_revoke_id(%2$L, NULL, true)',
-    'SELECT tr.tr_revoke_client(''errors'') < clock_timestamp()', 'SELECT tr.tr_revoke_policy(''default'') < clock_timestamp()',
+    'SELECT tr.tr_report_leak(%1$L)', 'SELECT tr.tr_revoke_client(''errors'') < clock_timestamp()', 'SELECT tr.tr_revoke_policy(''default'') < clock_timestamp()',
     'SELECT tr.tr_revoke_before(now()) < clock_timestamp()', 'SELECT tr.tr_block_client(''errors'')',
     'SELECT tr.tr_extend_overlap(%3$L, ''1 second'')', 'SELECT tr.tr_finish_overlap(%3$L)', 'SELECT tr.tr_cancel_rotation(%3$L)',
     'SELECT tr.tr_sweep()', 'SELECT tr.tr_prune(now())', 'SELECT tr.tr_grant(''regress_nobody'', ''issuer'')',

@@ -37,6 +37,8 @@
 #define TR_EVENT_VALIDATION_REFUSED "validation_refused"
 #define TR_EVENT_ROTATION_REFUSED "rotation_refused"
 #define TR_EVENT_REVOCATION_REFUSED "revocation_refused"
+#define TR_EVENT_LEAK "leak"
+#define TR_EVENT_LEAK_REFUSED "leak_refused"
 #define TR_EVENT_EVENTS_LOST "events_lost"
 #define TR_EVENT_CLOCK_SET_BACK "clock_set_back"
 

@@ -119,6 +119,13 @@ CREATE FUNCTION @extschema@.tr_block_client(client_id text, blocked boolean DEFA
 COMMENT ON FUNCTION @extschema@.tr_block_client(text, boolean) IS
     'block or unblock a client in the caller''s realms; true when this call changed something';
 
+CREATE FUNCTION @extschema@.tr_report_leak(token text, source text DEFAULT NULL)
+    RETURNS void
+    AS 'MODULE_PATHNAME', 'tr_report_leak'
+    LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE;
+COMMENT ON FUNCTION @extschema@.tr_report_leak(text, text) IS
+    'end the family of a token, or of a rotation key, that was found where it should not be, also when it is dead already; answers the same whether or not it is one';
+
 CREATE FUNCTION @extschema@.tr_extend_overlap(token_id uuid, by interval)
     RETURNS timestamptz
     AS 'MODULE_PATHNAME', 'tr_extend_overlap'

@@ -64,20 +64,20 @@ tr_arg_client(FunctionCallInfo fcinfo, int n)
 }
 
 char *
-tr_arg_reason(FunctionCallInfo fcinfo, int n)
+tr_arg_note(FunctionCallInfo fcinfo, int n, const char *name)
 {
-	text *reason = tr_arg_text(fcinfo, n);
+	text *note = tr_arg_text(fcinfo, n);
 	char *masked;
 
-	if (reason == NULL)
+	if (note == NULL)
 		return NULL;
-	if (VARSIZE_ANY_EXHDR(reason) >= TR_EVENT_TEXT)
+	if (VARSIZE_ANY_EXHDR(note) >= TR_EVENT_TEXT)
 		tr_raise_value(
-			"reason is too long",
-			psprintf("It has %zu bytes; 255 are allowed.", (size_t) VARSIZE_ANY_EXHDR(reason)),
-			"Keep the reason short and the story elsewhere.");
+			psprintf("%s is too long", name),
+			psprintf("It has %zu bytes; 255 are allowed.", (size_t) VARSIZE_ANY_EXHDR(note)),
+			psprintf("Keep the %s short and the story elsewhere.", name));
 	masked = palloc(TR_EVENT_TEXT);
-	tr_event_text(masked, VARDATA_ANY(reason), VARSIZE_ANY_EXHDR(reason));
+	tr_event_text(masked, VARDATA_ANY(note), VARSIZE_ANY_EXHDR(note));
 	return masked;
 }
 

@@ -32,9 +32,10 @@ extern text *tr_arg_text(FunctionCallInfo fcinfo, int n);
 extern text *tr_arg_client(FunctionCallInfo fcinfo, int n);
 
 /*
- * A reason that a caller gives: NULL or at most 255 bytes; masked.
+ * A short text that a caller gives, such as a reason: NULL or at most 255 bytes;
+ * masked.
  */
-extern char *tr_arg_reason(FunctionCallInfo fcinfo, int n);
+extern char *tr_arg_note(FunctionCallInfo fcinfo, int n, const char *name);
 
 /*
  * A name (of a policy, a role): not NULL, and "" when it cannot be one for its

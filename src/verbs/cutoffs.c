@@ -107,7 +107,7 @@ tr_revoke_client(PG_FUNCTION_ARGS)
 	tr_catalog();
 	tr_xact_writes("tr_revoke_client()");
 	client = tr_arg_client(fcinfo, 0);
-	reason = tr_arg_reason(fcinfo, 1);
+	reason = tr_arg_note(fcinfo, 1, "reason");
 	PG_RETURN_TIMESTAMPTZ(cut(TR_CUTOFF_CLIENT, text_to_cstring(client), TR_FOREVER, reason));
 }
 
@@ -126,7 +126,7 @@ tr_revoke_policy(PG_FUNCTION_ARGS)
 	tr_catalog();
 	tr_xact_writes("tr_revoke_policy()");
 	name = tr_arg_name(fcinfo, 0, "policy");
-	reason = tr_arg_reason(fcinfo, 1);
+	reason = tr_arg_note(fcinfo, 1, "reason");
 	if (*name == '\0' || !tr_policy_read(name, &policy))
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
 						errmsg("policy \"%s\" does not exist", tr_shown(name)),
@@ -149,7 +149,7 @@ tr_revoke_before(PG_FUNCTION_ARGS)
 	tr_catalog();
 	tr_xact_writes("tr_revoke_before()");
 	before = DatumGetTimestampTz(tr_arg(fcinfo, 0, "before"));
-	reason = tr_arg_reason(fcinfo, 1);
+	reason = tr_arg_note(fcinfo, 1, "reason");
 	if (TIMESTAMP_NOT_FINITE(before) || before > GetCurrentTimestamp())
 		tr_raise_value("cutoff is out of range",
 					   "It must be a moment that has passed, by the server's clock.",

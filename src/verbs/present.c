@@ -22,15 +22,26 @@ tr_present(const text *value, TrPresented *presented)
 	return true;
 }
 
+/* What is compared where there is no hash, so that it takes as long. */
+static const uint8 none[TR_HASH_BYTES] = {0};
+
 TrReason
 tr_present_match(const TrPresented *presented, bool found, const TrToken *token)
 {
-	static const uint8 none[TR_HASH_BYTES] = {0};
 	bool equal = tr_hash_equal(found ? token->secret_hash : none, presented->hash);
 
 	if (!found || !tr_realm_visible(token->owner))
 		return TR_UNKNOWN;
 	return equal ? TR_OK : TR_BAD_SECRET;
+}
+
+bool
+tr_present_match_key(const TrPresented *presented, const TrToken *token)
+{
+	bool has = token != NULL && token->has_rotation_hash;
+	bool equal = tr_hash_equal(presented->hash, has ? token->rotation_hash : none);
+
+	return has && equal && memcmp(presented->text.id, token->id, TR_ID_BYTES) == 0;
 }
 
 TrReason

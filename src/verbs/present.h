@@ -32,6 +32,12 @@ extern bool tr_present(const text *value, TrPresented *presented);
 extern TrReason tr_present_match(const TrPresented *presented, bool found, const TrToken *token);
 
 /*
+ * Is what was presented the rotation key of this token?  NULL: there is none, and
+ * the comparison is made all the same.
+ */
+extern bool tr_present_match_key(const TrPresented *presented, const TrToken *token);
+
+/*
  * Read the token that was presented, without a lock, and match it: malformed,
  * unknown, bad_secret or ok.
  */

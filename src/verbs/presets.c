@@ -69,6 +69,7 @@ static const struct
 	{FUNCTION, "tr_extend_overlap", OPERATOR},
 	{FUNCTION, "tr_finish_overlap", OPERATOR},
 	{FUNCTION, "tr_cancel_rotation", OPERATOR},
+	{FUNCTION, "tr_report_leak", OPERATOR},
 	{FUNCTION, "tr_sweep", OPERATOR},
 	{FUNCTION, "tr_prune", OPERATOR},
 	{FUNCTION, "tr_token_display", READERS},

@@ -5,7 +5,6 @@
 #include "postgres.h"
 
 #include "fmgr.h"
-#include "utils/builtins.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -13,74 +12,14 @@
 #include "frame/caller.h"
 #include "frame/catalog.h"
 #include "frame/settings.h"
-#include "frame/stop_point.h"
 #include "frame/verdict.h"
 #include "frame/xact.h"
-#include "state/audit.h"
-#include "state/cache.h"
 #include "state/cutoff.h"
 #include "state/store.h"
 #include "verbs/args.h"
+#include "verbs/ending.h"
 #include "verbs/note.h"
 #include "verbs/present.h"
-
-/*
- * Write the audit row of a revocation.
- */
-static void
-record(const TrToken *token, const char *reason, const char *detail)
-{
-	TrEvent event;
-
-	tr_note_begin(&event, TR_EVENT_REVOKED, token);
-	if (reason != NULL)
-		strlcpy(event.reason, reason, sizeof(event.reason));
-	tr_audit_write(&event, detail);
-}
-
-/*
- * A token that has ended by itself may still be good for asking for its
- * successor again; that ends too.
- */
-static void
-close_replay_window(TrToken *token, TimestampTz now, const char *reason)
-{
-	if (token->life.status != TR_EXPIRED || token->life.replay_ends_at <= now)
-		return;
-	token->life.replay_ends_at = TR_NEVER;
-	tr_store_update(token);
-	tr_cache_drop(token->id);
-	record(token, reason, "{\"replay_window\": \"closed\"}");
-}
-
-/*
- * End a locked token.  Returns whether it was live.
- */
-static bool
-end_token(TrToken *token, TimestampTz now, const char *reason)
-{
-	TrCached cached;
-
-	if (!tr_life_step(token->life.status, TR_STEP_REVOKE, &token->life.status))
-	{
-		close_replay_window(token, now, reason);
-		return false;
-	}
-	token->revoked_at = now;
-	token->revoked_reason = reason == NULL ? NULL : cstring_to_text(reason);
-	if (tr_cache_lock(token->id, &cached))
-	{
-		token->first_used_at =
-			token->first_used_at != TR_NEVER ? token->first_used_at : cached.first_used_at;
-		token->last_used_at = Max(token->last_used_at, cached.last_used_at);
-	}
-	tr_wipe(&cached, sizeof(cached));
-	tr_store_update(token);
-	TR_STOP_POINT("revoke_half");
-	tr_cache_drop(token->id);
-	record(token, reason, NULL);
-	return true;
-}
 
 /*
  * End a locked token, or with family all its kin; returns how many were live.
@@ -88,15 +27,9 @@ end_token(TrToken *token, TimestampTz now, const char *reason)
 static int
 end_tokens(TrToken *token, bool family, const char *reason)
 {
-	TimestampTz now = GetCurrentTimestamp();
-	ListCell *cell;
-	int ended = 0;
-
-	if (!family)
-		return end_token(token, now, reason) ? 1 : 0;
-	foreach (cell, tr_store_lock_family(token->id))
-		ended += end_token(lfirst(cell), now, reason) ? 1 : 0;
-	return ended;
+	if (family)
+		return tr_end_family(token->id, -1, reason);
+	return tr_end_token(token, GetCurrentTimestamp(), reason) ? 1 : 0;
 }
 
 /*
@@ -159,7 +92,7 @@ tr_revoke(PG_FUNCTION_ARGS)
 	tr_activity_mask();
 	tr_catalog();
 	tr_xact_writes("tr_revoke()");
-	reason = tr_arg_reason(fcinfo, 1);
+	reason = tr_arg_note(fcinfo, 1, "reason");
 	family = DatumGetBool(tr_arg(fcinfo, 2, "family"));
 	verdict = revoke_held(tr_arg_text(fcinfo, 0), family, reason, &token, &proven);
 	if (verdict != TR_OK)
@@ -185,7 +118,7 @@ tr_revoke_id(PG_FUNCTION_ARGS)
 	tr_catalog();
 	tr_xact_writes("tr_revoke_id()");
 	id = (const uint8 *) DatumGetPointer(tr_arg(fcinfo, 0, "token_id"));
-	reason = tr_arg_reason(fcinfo, 1);
+	reason = tr_arg_note(fcinfo, 1, "reason");
 	family = DatumGetBool(tr_arg(fcinfo, 2, "family"));
 
 	tr_section_begin(&section);

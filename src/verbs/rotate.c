@@ -50,10 +50,7 @@ match_rotation_key(const text *key, TrPresented *presented, const TrToken *token
 		return TR_PROOF_REQUIRED;
 	if (!tr_present(key, presented))
 		return TR_MALFORMED;
-	if (!tr_hash_equal(presented->hash, token->rotation_hash) ||
-		memcmp(presented->text.id, token->id, TR_ID_BYTES) != 0)
-		return TR_BAD_SECRET;
-	return TR_OK;
+	return tr_present_match_key(presented, token) ? TR_OK : TR_BAD_SECRET;
 }
 
 /*

@@ -292,9 +292,14 @@ end_token(TrSession *session, TrKind kind, uint32_t token, bool transaction)
 		change.sql = "SELECT tr_finish_overlap($1)";
 	else if (kind == TR_REVOKE)
 		change.sql = by_id ? "SELECT tr_revoke_id($1)" : "SELECT tr_revoke($1)";
+	else if (by_id)
+		change.sql = "SELECT tr_revoke_id($1, family => true)";
+	else if (tr_chance(session, 50))
+		change.sql = "SELECT tr_revoke($1, family => true)";
 	else
-		change.sql = by_id ? "SELECT tr_revoke_id($1, family => true)"
-						   : "SELECT tr_revoke($1, family => true)";
+		/* it answers nothing; what it did shows in the verdict, unless the secret is another by now */
+		change.sql = "SELECT (tr_validate($1)).reason NOT IN ('bad_secret', 'unknown')"
+					 " FROM tr_report_leak($1)";
 	change.values[0] = by_id ? tr_texts[token].id : tr_texts[token].text;
 	make(session, &change, transaction);
 }

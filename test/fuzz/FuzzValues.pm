@@ -231,8 +231,8 @@ sub sensible
 	return pick(qw(active rotating revoked expired)) if $name eq 'status';
 	return 'fuzz_realm' if $name eq 'owner';
 	return pick('yesterday', 'now', 'tomorrow', undef) if $name =~ /^(?:issued|expires|rotated|overlap_ends)_at$/;
-	return undef if $name =~ /^(?:reason|origin)$/ && chance(3);
-	return pick('laptop stolen', '10.0.0.1', any_text($pool)) if $name =~ /^(?:reason|origin)$/;
+	return undef if $name =~ /^(?:reason|origin|source)$/ && chance(3);
+	return pick('laptop stolen', '10.0.0.1', any_text($pool)) if $name =~ /^(?:reason|origin|source)$/;
 	return;
 }
 

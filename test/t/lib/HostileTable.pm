@@ -108,6 +108,7 @@ our %functions = (
 	tr_extend_overlap => [ \@operate, q{SELECT 1 WHERE tr_extend_overlap('%2', '1 minute') IS NOT NULL} ],
 	tr_finish_overlap => [ \@operate, q{SELECT 1 WHERE tr_finish_overlap('%2')} ],
 	tr_cancel_rotation => [ \@operate, q{SELECT 1 WHERE tr_cancel_rotation('%2')} ],
+	tr_report_leak => [ \@operate, q{SELECT 1 FROM tr_report_leak('%1') r WHERE r IS NULL} ],
 	tr_sweep => [ \@operate, q{SELECT 1 WHERE tr_sweep() <> 0} ],
 	tr_prune => [ \@operate, q{SELECT 1 WHERE tr_prune(now()) > 1} ],    # its own revoked one
 	tr_effective_status => [ \@view, q{SELECT 1 WHERE tr_effective_status('active', 'shop', 'shop cut', 'default',
