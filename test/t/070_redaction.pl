@@ -167,11 +167,11 @@ for my $cut (1, 4, 8, 12, 16)
 # What the log would hold without redaction, by name.
 my @bound = (
 	[ 'bound values', { log_min_duration_statement => 0, log_parameter_max_length => -1 },
-		'SELECT valid FROM tr_validate(:token)', 'parameters: \$1 = ..?<M>' ],
+		'SELECT valid FROM tr_validate(:token)', '[Pp]arameters: \$1 = ..?<M>' ],
 	[ 'bound values of an error', { log_parameter_max_length_on_error => -1 },
-		'SELECT 1 / (length(:token) - length(:token))', 'parameters: \$1 = ..?<M>' ],
+		'SELECT 1 / (length(:token) - length(:token))', '[Pp]arameters: \$1 = ..?<M>' ],
 	[ 'bound values, cut off', { log_statement => 'all', log_parameter_max_length => 60 },
-		'SELECT valid FROM tr_validate(:token)', 'parameters: \$1 = ..?(?:\w+)_\w{22}_\[redacted\]\.\.\.' ],
+		'SELECT valid FROM tr_validate(:token)', '[Pp]arameters: \$1 = ..?(?:\w+)_\w{22}_\[redacted\]\.\.\.' ],
 );
 
 # --- files ---------------------------------------------------------------
