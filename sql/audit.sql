@@ -38,7 +38,7 @@ INSERT INTO named VALUES ('a', :'a_token_id'), ('b', :'b_token_id'), ('c', :'c_t
 RESET SESSION AUTHORIZATION;
 RESET token_rotation.realm;
 SELECT regress.wait_for($$SELECT count(*) = 4 FROM token_rotation.audit WHERE client_id = 'audit'
-                          AND event IN ('replayed', 'rotation_refused', 'revocation_refused')$$);
+                          AND event IN ('replayed', 'replayed_elsewhere', 'rotation_refused', 'revocation_refused')$$);
 SELECT regress.wait_for($$SELECT count(*) = 1 FROM token_rotation.audit WHERE client_id = 'audit' AND event = 'overlap_ended'$$);
 CREATE TEMP VIEW trail AS
 SELECT a.seq, a.event, n.what AS token, s.what AS successor, a.reason, a.origin,
@@ -47,13 +47,13 @@ SELECT a.seq, a.event, n.what AS token, s.what AS successor, a.reason, a.origin,
 FROM token_rotation.audit a LEFT JOIN named n ON a.token_ref = sha256(uuid_send(n.id))
 LEFT JOIN named s ON a.successor_ref = sha256(uuid_send(s.id));
 SELECT event, token, successor, reason, origin, detail FROM trail
-WHERE client_id = 'audit' AND actor = 'regress_login' AND event NOT IN ('replayed', 'rotation_refused', 'revocation_refused')
+WHERE client_id = 'audit' AND actor = 'regress_login' AND event NOT IN ('replayed', 'replayed_elsewhere', 'rotation_refused', 'revocation_refused')
 ORDER BY seq;
 SELECT event, detail, owner, reason, origin FROM trail
 WHERE client_id IS NULL AND event = 'cutoff' AND role = 'regress_backend' ORDER BY seq, owner;
 -- (these come by the worker, in the order in which they happened)
 SELECT event, token, successor, reason, origin, detail FROM trail
-WHERE client_id = 'audit' AND event IN ('replayed', 'rotation_refused', 'revocation_refused') ORDER BY seq;
+WHERE client_id = 'audit' AND event IN ('replayed', 'replayed_elsewhere', 'rotation_refused', 'revocation_refused') ORDER BY seq;
 SELECT event, token, successor, owner, actor = 'token_rotation_worker' AND role = actor AS by_the_worker FROM trail
 WHERE client_id = 'audit' AND event = 'overlap_ended' ORDER BY seq;
 -- Who it was: session user, current user, application, realm, peer.

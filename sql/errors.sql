@@ -27,7 +27,7 @@ CREATE FUNCTION regress.state() RETURNS text LANGUAGE sql AS $$
         (SELECT string_agg(b::text, '' ORDER BY b::text) FROM token_rotation.blocked_client b),
         (SELECT string_agg(p::text, '' ORDER BY name) FROM token_rotation.policy p),
         (SELECT count(*) FROM token_rotation.audit
-         WHERE event NOT IN ('replayed', 'validated', 'validation_refused', 'rotation_refused', 'revocation_refused', 'leak_refused',
+         WHERE event NOT IN ('replayed', 'replayed_elsewhere', 'replayed_after_use', 'validated', 'validation_refused', 'rotation_refused', 'revocation_refused', 'leak_refused',
                              'overlap_ended', 'events_lost'))));
 $$;
 -- The answer of a call, or its SQLSTATE, whether an error says all, and what has changed.

@@ -207,3 +207,21 @@ tr_life_rotation(const TrLife *life, int64_t now, const TrRules *rules, TrReason
 		return TR_ROTATION_REPLAY;
 	return refuse(verdict == TR_OK ? TR_REPLAY_ENDED : verdict, reason);
 }
+
+/*
+ * Was this rotation a reuse: the first line that fits.
+ */
+bool
+tr_life_reused(const TrLife *life, TrReason refused, bool successor_rotated, bool successor_used,
+			   int64_t ttl, int64_t now, const TrRules *rules)
+{
+	const int64_t ended = tr_life_valid_until(life, rules);
+
+	if (refused != TR_OVERLAP_ENDED && refused != TR_EXPIRED_REASON)
+		return false;
+	if (life->rotated_at == TR_NEVER)
+		return false;
+	if (now >= ended && (uint64_t) now - (uint64_t) ended >= (uint64_t) ttl)
+		return false;
+	return successor_rotated || successor_used;
+}

@@ -51,8 +51,9 @@ typedef enum TrReason
 	TR_PROOF_REQUIRED,
 	TR_STALE,
 	TR_DISABLED,
+	TR_REUSE,
 } TrReason;
-#define TR_REASON_COUNT (TR_DISABLED + 1)
+#define TR_REASON_COUNT (TR_REUSE + 1)
 
 #define TR_NEVER INT64_MIN
 #define TR_FOREVER INT64_MAX
@@ -145,5 +146,21 @@ extern bool tr_life_due(const TrLife *life, int64_t now, const TrRules *rules, T
  */
 extern TrRotation tr_life_rotation(const TrLife *life, int64_t now, const TrRules *rules,
 								   TrReason *reason);
+
+/*
+ * Is a holder's rotation, whose proof is right and which was refused with this
+ * reason, the reuse of a token that must be dead (RFC 9700, section 4.14)?  Then
+ * two hold what one should.  successor_rotated and successor_used say what became
+ * of its successor, ttl is the policy's.  The first line that fits decides:
+ *
+ *	refused with another reason than overlap_ended, expired	 no
+ *	it has no successor										 no
+ *	it ended ttl ago or longer								 no: an old log is no switch
+ *	its successor was rotated, too							 yes: an older generation
+ *	its successor was accepted								 yes
+ *	otherwise												 no: a lost answer, asked for late
+ */
+extern bool tr_life_reused(const TrLife *life, TrReason refused, bool successor_rotated,
+						   bool successor_used, int64_t ttl, int64_t now, const TrRules *rules);
 
 #endif /* TR_LIFECYCLE_H */

@@ -164,6 +164,7 @@ fill(TrCatalog *c)
 	schema = get_namespace_oid("token_rotation", false);
 	c->policy = relation_of(schema, "policy");
 	c->policy_pkey = relation_of(schema, "policy_pkey");
+	c->policy_on_reuse = get_attnum(c->policy, "on_reuse");
 	c->token = relation_of(schema, "token");
 	c->token_pkey = relation_of(schema, "token_pkey");
 	c->token_family = relation_of(schema, "token_family");

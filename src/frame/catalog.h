@@ -10,6 +10,8 @@
 
 #include "postgres.h"
 
+#include "access/attnum.h"
+
 typedef struct TrCatalog
 {
 	Oid extension;
@@ -18,6 +20,7 @@ typedef struct TrCatalog
 	Oid worker;			  /* the role token_rotation_worker; InvalidOid: renamed or dropped */
 	Oid policy;
 	Oid policy_pkey;
+	AttrNumber policy_on_reuse; /* 0: this version has none */
 	Oid token;
 	Oid token_pkey;
 	Oid token_family;

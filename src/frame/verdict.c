@@ -22,6 +22,7 @@ static const char *const reason_texts[] = {
 	[TR_PROOF_REQUIRED] = "proof_required",
 	[TR_STALE] = "stale",
 	[TR_DISABLED] = "disabled",
+	[TR_REUSE] = "reuse",
 };
 StaticAssertDecl(lengthof(reason_texts) == TR_REASON_COUNT, "every reason has a text");
 

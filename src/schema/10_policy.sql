@@ -11,6 +11,7 @@ CREATE TABLE token_rotation.policy (
     rotation_proof text COLLATE "C" NOT NULL DEFAULT 'token',
     allowed_scopes text[],
     shipped boolean NOT NULL DEFAULT false,
+    on_reuse text COLLATE "C" NOT NULL DEFAULT 'audit',
     CONSTRAINT policy_pkey PRIMARY KEY (name),
     CONSTRAINT policy_name_check
         CHECK (name OPERATOR(pg_catalog.~) '^[a-z][a-z0-9_-]{0,62}$'),
@@ -34,7 +35,9 @@ CREATE TABLE token_rotation.policy (
     CONSTRAINT policy_rotation_proof_check
         CHECK (rotation_proof IN ('token', 'rotation_key')),
     CONSTRAINT policy_allowed_scopes_check
-        CHECK (pg_catalog.array_position(allowed_scopes, NULL) IS NULL)
+        CHECK (pg_catalog.array_position(allowed_scopes, NULL) IS NULL),
+    CONSTRAINT policy_on_reuse_check
+        CHECK (on_reuse IN ('audit', 'revoke_successor', 'revoke_family'))
 );
 COMMENT ON TABLE token_rotation.policy IS
     'named rules for a kind of token; edited with plain SQL, each change is audited. Intervals count as PostgreSQL compares them: a month is 30 days, a day 24 hours';
@@ -48,6 +51,7 @@ COMMENT ON COLUMN token_rotation.policy.max_family_age IS 'bound on the life of 
 COMMENT ON COLUMN token_rotation.policy.rotation_proof IS 'what proves the right to rotate: token, or a rotation_key that never travels with requests';
 COMMENT ON COLUMN token_rotation.policy.allowed_scopes IS 'the scopes that tokens of this policy may have; NULL: any';
 COMMENT ON COLUMN token_rotation.policy.shipped IS 'still as the extension ships it; any edit clears the mark, and a restored row may replace a marked one';
+COMMENT ON COLUMN token_rotation.policy.on_reuse IS 'what happens when a token that must be dead is used for rotating: audit records it, revoke_successor ends everything that was made from it, revoke_family ends its whole family';
 
 INSERT INTO token_rotation.policy (name, ttl, shipped) VALUES
     ('default', '24 hours', true),

@@ -1,5 +1,9 @@
 \echo Use "ALTER EXTENSION token_rotation UPDATE" to load this file. \quit
 
+ALTER TABLE token_rotation.policy ADD COLUMN on_reuse text COLLATE "C" NOT NULL DEFAULT 'audit',
+    ADD CONSTRAINT policy_on_reuse_check CHECK (on_reuse IN ('audit', 'revoke_successor', 'revoke_family'));
+COMMENT ON COLUMN token_rotation.policy.on_reuse IS 'what happens when a token that must be dead is used for rotating: audit records it, revoke_successor ends everything that was made from it, revoke_family ends its whole family';
+
 CREATE FUNCTION @extschema@.tr_report_leak(token text, source text DEFAULT NULL)
     RETURNS void
     AS 'MODULE_PATHNAME', 'tr_report_leak'

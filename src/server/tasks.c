@@ -31,6 +31,7 @@
 #include "state/upkeep.h"
 #include "state/usage.h"
 #include "verbs/note.h"
+#include "verbs/reuse.h"
 #include "verbs/sweep.h"
 
 /* Rows that one transaction handles. */
@@ -52,6 +53,18 @@ sign(TrEvent *event)
 }
 
 /*
+ * Audit a proven event.  false: it has to wait for somebody.
+ */
+static bool
+settle(TrEvent *event)
+{
+	if (strcmp(event->event, TR_EVENT_REUSE) == 0)
+		return tr_reuse_again(event);
+	tr_audit_write(event, NULL);
+	return true;
+}
+
+/*
  * Audit the proven events.
  */
 static void
@@ -60,19 +73,25 @@ drain_proven(void)
 	TrEvent *events = palloc(EVENT_BATCH * sizeof(TrEvent));
 	int tickets[EVENT_BATCH];
 	TrSection section;
+	int settled = 1;
 	int count;
 	int i;
 
-	while ((count = tr_ring_peek(events, tickets, EVENT_BATCH)) > 0 && tr_step_go_on())
+	while (settled > 0 && (count = tr_ring_peek(events, tickets, EVENT_BATCH)) > 0 &&
+		   tr_step_go_on())
 	{
+		settled = 0;
 		tr_step_begin(&section);
 		for (i = 0; i < count; i++)
-			tr_audit_write(&events[i], NULL);
+			if (settle(&events[i]))
+				tickets[settled++] = tickets[i];
 		tr_step_commit(&section);
 		TR_STOP_POINT("events_committed");
-		tr_ring_done(tickets, count);
+		tr_ring_done(tickets, settled);
 		tr_step_settled();
 	}
+	if (settled == 0)
+		tr_step_visit_by(GetCurrentTimestamp() + TR_VISIT_PAUSE);
 	pfree(events);
 }
 

@@ -15,6 +15,7 @@
 #include "server/shmem.h"
 #include "state/cutoff.h"
 #include "verbs/precommit.h"
+#include "verbs/reuse.h"
 
 PG_MODULE_MAGIC;
 
@@ -37,6 +38,7 @@ _PG_init(void)
 	tr_xact_init();
 	tr_cutoff_init();
 	tr_precommit_init();
+	tr_reuse_init();
 
 	/* pg_upgrade wants nobody connected, and nothing done behind its back */
 	if (!IsBinaryUpgrade)

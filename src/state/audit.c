@@ -122,6 +122,32 @@ tr_audit_write(const TrEvent *event, const char *detail)
 	tr_act_as_owner();
 }
 
+bool
+tr_audit_rotation_origin(const TrEvent *event, char *origin)
+{
+	static TrSql sql = {
+		.text = "SELECT a.origin FROM token_rotation.audit a"
+				" WHERE a.client_id OPERATOR(pg_catalog.=) $1"
+				" AND a.token_ref OPERATOR(pg_catalog.=) $2"
+				" AND a.event OPERATOR(pg_catalog.=) '" TR_EVENT_ROTATED "'"
+				" ORDER BY a.seq DESC LIMIT 1",
+		.nargs = 2,
+		.types = {TEXTOID, BYTEAOID},
+	};
+	Datum values[2];
+	Datum value;
+	bool isnull;
+
+	values[0] = CStringGetTextDatum(event->client_id);
+	values[1] = reference(event->token);
+	if (tr_sql_run(&sql, values, NULL) == 0)
+		return false;
+	value = tr_sql_value(0, 1, &isnull);
+	if (!isnull)
+		text_to_cstring_buffer(DatumGetTextPP(value), origin, TR_EVENT_TEXT);
+	return !isnull;
+}
+
 PG_FUNCTION_INFO_V1(tr_audit_guard);
 
 /*

@@ -16,4 +16,10 @@
  */
 extern void tr_audit_write(const TrEvent *event, const char *detail);
 
+/*
+ * Where did the last rotation of this event's token come from, as the trail has
+ * it?  false: unknown.  Called inside a section; origin has TR_EVENT_TEXT bytes.
+ */
+extern bool tr_audit_rotation_origin(const TrEvent *event, char *origin);
+
 #endif /* TR_AUDIT_H */

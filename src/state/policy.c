@@ -15,7 +15,7 @@
 #include "frame/rows.h"
 #include "state/policy.h"
 
-/* The columns of token_rotation.policy; new ones are added at the end. */
+/* The columns of token_rotation.policy; those that were added later have no fixed place. */
 typedef enum Column
 {
 	COLUMN_NAME = 1,
@@ -33,7 +33,7 @@ typedef enum Column
  * Copy a text column, which a constraint keeps shorter than the buffer.
  */
 static void
-read_text(TupleTableSlot *slot, Column column, char *buffer, size_t size)
+read_text(TupleTableSlot *slot, int column, char *buffer, size_t size)
 {
 	bool isnull;
 	Datum value = slot_getattr(slot, column, &isnull);
@@ -62,6 +62,24 @@ read_interval(TupleTableSlot *slot, Column column)
 }
 
 /*
+ * Read what the reuse of a token does.  What is not plainly a weaker measure is
+ * the strongest one.
+ */
+static TrOnReuse
+read_on_reuse(TupleTableSlot *slot)
+{
+	AttrNumber column = tr_catalog()->policy_on_reuse;
+	char text[NAMEDATALEN];
+
+	if (column == InvalidAttrNumber)
+		return TR_REUSE_AUDIT;
+	read_text(slot, column, text, sizeof(text));
+	if (strcmp(text, "audit") == 0)
+		return TR_REUSE_AUDIT;
+	return strcmp(text, "revoke_successor") == 0 ? TR_REUSE_SUCCESSOR : TR_REUSE_FAMILY;
+}
+
+/*
  * Take the row in the slot apart.
  */
 static void
@@ -85,6 +103,7 @@ read_row(TupleTableSlot *slot, TrPolicy *policy)
 
 	scopes = slot_getattr(slot, COLUMN_ALLOWED_SCOPES, &isnull);
 	policy->allowed_scopes = isnull ? NULL : DatumGetArrayTypePCopy(scopes);
+	policy->on_reuse = read_on_reuse(slot);
 }
 
 bool

@@ -12,6 +12,14 @@
 
 #include "core/token_text.h"
 
+/* What the reuse of a token ends. */
+typedef enum TrOnReuse
+{
+	TR_REUSE_AUDIT,		/* nothing: it is recorded */
+	TR_REUSE_SUCCESSOR, /* everything that was made from the token */
+	TR_REUSE_FAMILY,
+} TrOnReuse;
+
 /* A policy as read; intervals in microseconds. */
 typedef struct TrPolicy
 {
@@ -24,6 +32,7 @@ typedef struct TrPolicy
 	int64 max_family_age; /* PG_INT64_MAX: no bound */
 	bool needs_rotation_key;
 	ArrayType *allowed_scopes; /* NULL: any */
+	TrOnReuse on_reuse;
 } TrPolicy;
 
 /*

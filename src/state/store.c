@@ -226,6 +226,20 @@ tr_store_lock_family(const uint8 *id)
 }
 
 bool
+tr_store_try_family(const TrToken *token)
+{
+	static TrSql sql = {
+		.text = "SELECT FROM token_rotation.token t WHERE t.token_id OPERATOR(pg_catalog.=) $1"
+				" FOR NO KEY UPDATE SKIP LOCKED",
+		.nargs = 1,
+		.types = {UUIDOID},
+	};
+	Datum id = PointerGetDatum(token->family);
+
+	return tr_sql_run(&sql, &id, NULL) > 0;
+}
+
+bool
 tr_store_lock_successor(const TrToken *predecessor, TrToken *successor)
 {
 	static TrSql sql = {

@@ -29,6 +29,12 @@ extern bool tr_store_read(const uint8 *id, Snapshot snapshot, TrToken *token);
 extern bool tr_store_lock(const uint8 *id, TrToken *token);
 
 /*
+ * Lock the family of a token that was read, without waiting.  false: somebody
+ * holds it, or it is gone.
+ */
+extern bool tr_store_try_family(const TrToken *token);
+
+/*
  * Lock the successor of a token whose family is locked, and read it.
  */
 extern bool tr_store_lock_successor(const TrToken *predecessor, TrToken *successor);

@@ -11,6 +11,7 @@
 
 #include "frame/settings.h"
 #include "frame/verdict.h"
+#include "state/audit.h"
 #include "state/ring.h"
 #include "verbs/note.h"
 
@@ -81,8 +82,21 @@ tr_note_refused_validation(TrReason reason, const TrToken *token, const text *or
 													  uuid_out, PointerGetDatum(token->id))))));
 }
 
+/*
+ * Does this event come from another place than the rotation that it repeats, as
+ * far as both are known?
+ */
+static bool
+is_elsewhere(const TrEvent *event)
+{
+	char first[TR_EVENT_TEXT];
+
+	return *event->origin != '\0' && tr_audit_rotation_origin(event, first) &&
+		   strcmp(first, event->origin) != 0;
+}
+
 void
-tr_note_replay(const TrToken *token, const TrToken *successor, const text *origin)
+tr_note_replay(const TrToken *token, const TrToken *successor, bool used, const text *origin)
 {
 	TrEvent event;
 
@@ -90,6 +104,12 @@ tr_note_replay(const TrToken *token, const TrToken *successor, const text *origi
 	event.has_successor = true;
 	memcpy(event.successor, successor->id, TR_ID_BYTES);
 	set_origin(&event, origin);
+	if (is_elsewhere(&event))
+		strlcpy(event.event, TR_EVENT_REPLAYED_ELSEWHERE, sizeof(event.event));
+	else if (used)
+		strlcpy(event.event, TR_EVENT_REPLAYED_AFTER_USE, sizeof(event.event));
+	snprintf(event.detail, sizeof(event.detail), "{\"successor_used\": %s}",
+			 used ? "true" : "false");
 	strlcpy(event.reason, tr_reason_text(TR_OK), sizeof(event.reason));
 	if (!tr_ring_put(&event, false))
 		tr_raise_ring_full();

@@ -37,8 +37,11 @@ extern void tr_note_refused_validation(TrReason reason, const TrToken *token, co
 
 /*
  * Record that a successor was handed out again, before it is; raises 53400
- * when the ring is full.
+ * when the ring is full.  One that asks from another origin than the rotation came
+ * from, or after the successor was used, is an event of its own.  The token is
+ * locked.
  */
-extern void tr_note_replay(const TrToken *token, const TrToken *successor, const text *origin);
+extern void tr_note_replay(const TrToken *token, const TrToken *successor, bool used,
+						   const text *origin);
 
 #endif /* TR_NOTE_H */

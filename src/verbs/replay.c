@@ -44,20 +44,26 @@ derives_successor(TrRotate *rotate, const TrCached *cached)
 	return tr_hash_equal(hash, successor->secret_hash);
 }
 
+bool
+tr_replay_accepted(const TrToken *token)
+{
+	TrCached cached;
+	bool accepted;
+
+	accepted = token->first_used_at != TR_NEVER || token->last_used_at != TR_NEVER ||
+			   tr_usage_seen(token->id);
+	if (!accepted && tr_cache_lock(token->id, &cached))
+		accepted = cached.first_used_at != TR_NEVER || cached.last_used_at != TR_NEVER;
+	return accepted;
+}
+
 /*
- * Was the successor ever accepted, or rotated itself?
+ * Was the successor ever accepted, or rotated itself, or has it ended?
  */
 static bool
 was_used(const TrToken *token)
 {
-	TrCached cached;
-	bool used;
-
-	used = token->life.status != TR_ACTIVE || token->first_used_at != TR_NEVER ||
-		   token->last_used_at != TR_NEVER || tr_usage_seen(token->id);
-	if (!used && tr_cache_lock(token->id, &cached))
-		used = cached.first_used_at != TR_NEVER || cached.last_used_at != TR_NEVER;
-	return used;
+	return token->life.status != TR_ACTIVE || tr_replay_accepted(token);
 }
 
 /*
@@ -117,7 +123,7 @@ tr_replay(TrRotate *rotate)
 		return reissue(rotate);
 
 	/* recorded before the secret leaves: the caller may roll back */
-	tr_note_replay(&rotate->token, successor, rotate->origin);
+	tr_note_replay(&rotate->token, successor, was_used(successor), rotate->origin);
 	TR_STOP_POINT("replay_recorded");
 	rotate->replayed = true;
 	return TR_OK;

@@ -8,7 +8,8 @@
  *	  a lock, so that nobody without them can lock or write anything.
  * 2. The family is locked.  Of several rotations of one token the first makes
  *	  the successor; the others wait here and find it made.
- * 3. The lifecycle decides over what is true now: make, replay or refuse.
+ * 3. The lifecycle decides over what is true now: make, replay or refuse.  What
+ *	  is refused may be the reuse of a dead token (reuse.c).
  * 4. Made: the successor's secret is derived from the proof and a fresh nonce,
  *	  which goes into the cache only.  Replayed: derived again (replay.c).
  * 5. At pre-commit the cutoffs are looked at once more (state/cutoff.c).
@@ -34,6 +35,7 @@
 #include "state/store.h"
 #include "verbs/args.h"
 #include "verbs/precommit.h"
+#include "verbs/reuse.h"
 #include "verbs/rotate.h"
 
 #define COLUMNS (TR_MINT_COLUMNS + 4)
@@ -197,7 +199,7 @@ rotate_locked(TrRotate *rotate)
 		case TR_ROTATION_REFUSE:
 			break;
 	}
-	return reason;
+	return rotate->by_id ? reason : tr_reuse(rotate, reason);
 }
 
 /*
@@ -292,7 +294,8 @@ tr_rotate(PG_FUNCTION_ARGS)
 	arg_overlap(fcinfo, 2, &rotate);
 	rotate.origin = tr_arg_text(fcinfo, 3);
 	reason = rotate_held(tr_arg_text(fcinfo, 0), tr_arg_text(fcinfo, 1), &rotate, &proven);
-	if (reason != TR_OK)
+	/* a reuse has its own event */
+	if (reason != TR_OK && reason != TR_REUSE)
 		tr_note_refusal(TR_EVENT_ROTATION_REFUSED, reason, proven ? &rotate.token : NULL,
 						rotate.origin);
 	return answer(fcinfo, &rotate, reason);

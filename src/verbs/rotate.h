@@ -36,4 +36,9 @@ typedef struct TrRotate
  */
 extern TrReason tr_replay(TrRotate *rotate);
 
+/*
+ * Was this token, which is locked, ever accepted, as far as this server knows?
+ */
+extern bool tr_replay_accepted(const TrToken *token);
+
 #endif /* TR_ROTATE_H */

@@ -79,6 +79,7 @@ typedef enum TrAnswer
 	TR_REVOKED,
 	TR_CUTOFF,
 	TR_BLOCKED,
+	TR_REUSED,
 	TR_NOT_ENDED, /* tr_revoke answered false: it had ended before */
 	TR_OTHER,
 	TR_ANSWER_COUNT

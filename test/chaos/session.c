@@ -24,7 +24,7 @@ const char *const tr_kind_texts[TR_KIND_COUNT] = {
 
 static const char *const answer_texts[TR_ANSWER_COUNT] = {
 	"ok",			"malformed", "unknown", "bad_secret", "expired", "overlap_ended",
-	"replay_ended", "revoked",	 "cutoff",	"blocked",	  "-",		 "-"};
+	"replay_ended", "revoked",	 "cutoff",	"blocked",	  "reuse",	 "-",			  "-"};
 
 static pthread_mutex_t server_lock = PTHREAD_MUTEX_INITIALIZER;
 static char server[1024];

@@ -350,6 +350,67 @@ nothing_is_replayed_for_the_revoked(void)
 }
 
 /*
+ * What was refused, of a token that ended an hour ago: is it a reuse?
+ */
+static bool
+reused(const TrLife *life, TrReason refused, bool rotated_on, bool used, int64_t ttl)
+{
+	return tr_life_reused(life, refused, rotated_on, used, ttl,
+						  tr_life_valid_until(life, &normal) + HOUR, &normal);
+}
+
+/*
+ * Two hold what one should: the successor was rotated, or used.
+ */
+static void
+a_dead_token_is_reused(void)
+{
+	TrLife life = rotated(5 * MINUTE);
+
+	CHECK(reused(&life, TR_OVERLAP_ENDED, true, false, 24 * HOUR));
+	CHECK(reused(&life, TR_OVERLAP_ENDED, false, true, 24 * HOUR));
+	CHECK(reused(&life, TR_OVERLAP_ENDED, true, true, 24 * HOUR));
+	CHECK(reused(&life, TR_EXPIRED_REASON, false, true, 24 * HOUR));
+	/* a lost answer, asked for late */
+	CHECK(!reused(&life, TR_OVERLAP_ENDED, false, false, 24 * HOUR));
+	CHECK(!reused(&life, TR_EXPIRED_REASON, false, false, 24 * HOUR));
+	life = fresh();
+	CHECK(!reused(&life, TR_EXPIRED_REASON, true, true, 24 * HOUR));
+}
+
+/*
+ * An old token from a log is no switch: the ttl counts from the end of the
+ * window, to the microsecond.
+ */
+static void
+what_ended_long_ago_is_not_reused(void)
+{
+	TrLife life = rotated(5 * MINUTE);
+
+	CHECK(!reused(&life, TR_OVERLAP_ENDED, true, true, HOUR));
+	CHECK(reused(&life, TR_OVERLAP_ENDED, true, true, HOUR + 1));
+	CHECK(!reused(&life, TR_OVERLAP_ENDED, true, true, 0));
+	/* what has not ended by its own time, but by the leeway, or on a clock that was set back */
+	CHECK(tr_life_reused(&life, TR_OVERLAP_ENDED, true, true, HOUR,
+						 tr_life_valid_until(&life, &normal) - 1, &normal));
+}
+
+/*
+ * Any other refusal says that there is nothing to end, or that nothing is dead.
+ */
+static void
+only_what_ended_by_itself_is_reused(void)
+{
+	TrLife life = rotated(5 * MINUTE);
+	int reason;
+
+	for (reason = 0; reason < TR_REASON_COUNT; reason++)
+		CHECK_FOR(reused(&life, reason, true, true, 24 * HOUR) ==
+					  (reason == TR_OVERLAP_ENDED || reason == TR_EXPIRED_REASON),
+				  "reason %d", reason);
+}
+
+/*
  * Is this end due at that moment, and not a microsecond before?
  */
 static bool
@@ -479,6 +540,9 @@ main(void)
 	RUN(rotation_makes_then_replays_then_refuses);
 	RUN(lost_answer_is_replayed_after_an_overlap_of_0);
 	RUN(nothing_is_replayed_for_the_revoked);
+	RUN(a_dead_token_is_reused);
+	RUN(what_ended_long_ago_is_not_reused);
+	RUN(only_what_ended_by_itself_is_reused);
 	RUN(ends_are_due_when_they_are_over);
 	RUN(what_is_due_can_be_recorded);
 	RUN(valid_until_leaves_the_leeway_out);

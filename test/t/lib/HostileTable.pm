@@ -76,7 +76,7 @@ our %relations = (
 	},
 	policy => {
 		columns => [ qw(name prefix ttl overlap replay_window refresh_before max_family_age rotation_proof
-			allowed_scopes shipped) ],
+			allowed_scopes shipped on_reuse) ],
 		read => [ 'auditor', @members ],
 		sees => {},
 		set => q(ttl = '1 year'),
