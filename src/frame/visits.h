@@ -38,6 +38,8 @@ typedef struct TrDatabase
 	int worker_slot;		/* launcher's slot of the worker that visits now; -1: none */
 	pid_t visitor;			/* the worker that is inside; 0: none */
 	int failures;			/* visits in a row that failed */
+	int error;				/* SQLSTATE of the last error that ended a visit; 0: none yet */
+	TimestampTz error_at;	/* when that was */
 	TimestampTz last_visit; /* end of the last visit */
 	TimestampTz not_before; /* no visit earlier, whatever asks for one */
 
@@ -59,6 +61,19 @@ typedef struct TrDatabase
 	pg_atomic_uint64 lost_usage;
 	pg_atomic_uint64 clock_reached; /* TimestampTz before the clock was set back; 0: told */
 } TrDatabase;
+
+/* What a probe wants to know. */
+typedef struct TrVisitState
+{
+	bool launcher;			/* it is there */
+	bool known;				/* the current database is; otherwise nothing below is filled */
+	TimestampTz last_visit; /* TR_NEVER: none yet */
+	TimestampTz due;		/* when the next one is; TR_FOREVER: somebody is inside */
+	int failures;			/* as in TrDatabase, like the next two */
+	int error;
+	TimestampTz error_at;
+	int64 clock_behind; /* microseconds that the clock lacks of what it had reached */
+} TrVisitState;
 
 /* A database as the launcher found it in pg_database. */
 typedef struct TrFound
@@ -88,6 +103,11 @@ extern TrDatabase *tr_visits_here(void);
  */
 extern void tr_visits_ask(TimestampTz when);
 
+/*
+ * How the visits of the current database stand.
+ */
+extern void tr_visits_state(TrVisitState *state, TimestampTz now);
+
 /* For the worker. */
 
 /*
@@ -108,6 +128,12 @@ extern void tr_visits_report(bool installed, TimestampTz next);
  * or copied; it is to be tried again after the usual pause.
  */
 extern void tr_visits_postpone(void);
+
+/*
+ * An error of this SQLSTATE ended the visit; said by a worker that will report
+ * nothing.
+ */
+extern void tr_visits_failed(int error);
 
 /* For the launcher. */
 
@@ -145,11 +171,11 @@ extern void tr_visits_forget(Oid database);
 extern Oid tr_visits_next(TimestampTz now, TimestampTz *when);
 
 /*
- * A worker was registered for this database; it has ended; it cannot be
- * visited before that time.
+ * A worker was registered for this database; it has ended (true: without having
+ * reported); it cannot be visited before that time.
  */
 extern void tr_visits_started(Oid database, int slot);
-extern void tr_visits_ended(Oid database, TimestampTz now);
+extern bool tr_visits_ended(Oid database, TimestampTz now);
 extern void tr_visits_put_off(Oid database, TimestampTz not_before);
 
 /*
@@ -157,6 +183,12 @@ extern void tr_visits_put_off(Oid database, TimestampTz not_before);
  * be told.
  */
 extern void tr_visits_clock_set_back(TimestampTz now, TimestampTz reached);
+
+/*
+ * How far the clock is behind what it had reached, below what counts as set
+ * back; in microseconds.
+ */
+extern void tr_visits_clock_behind(int64 behind);
 
 /*
  * Does a database have the extension, as far as is known?

@@ -43,7 +43,8 @@ BEGIN
             SELECT CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END,
                    c.oid::pg_catalog.regclass::text, c.relowner, c.relacl
             FROM pg_catalog.pg_class c
-            WHERE c.relnamespace OPERATOR(pg_catalog.=) 'token_rotation'::pg_catalog.regnamespace
+            WHERE (c.relnamespace OPERATOR(pg_catalog.=) 'token_rotation'::pg_catalog.regnamespace
+                   OR c.oid OPERATOR(pg_catalog.=) '@extschema@.tr_stat'::pg_catalog.regclass)
               AND c.relkind IN ('r', 'v', 'S')
         )
         SELECT DISTINCT pg_catalog.format('REVOKE ALL ON %s %s FROM %s', m.kind, m.name,
@@ -57,3 +58,7 @@ BEGIN
     END LOOP;
 END
 $$;
+
+-- Whoever may monitor the server may monitor this.
+GRANT SELECT ON @extschema@.tr_stat TO pg_monitor;
+GRANT EXECUTE ON FUNCTION @extschema@.tr_stat_counters(), @extschema@.tr_health() TO pg_monitor;

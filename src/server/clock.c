@@ -21,6 +21,7 @@
 #include "frame/visits.h"
 #include "server/clock.h"
 #include "state/ring.h"
+#include "state/stats.h"
 
 /* In microseconds: what nobody calls setting a clock. */
 #define NOISE USECS_PER_SEC
@@ -79,6 +80,7 @@ tr_clock_watch(void)
 		farthest = least;
 	}
 	farthest = Max(farthest, least);
+	tr_visits_clock_behind(Max(farthest - (now - before), 0));
 }
 
 void
@@ -90,6 +92,7 @@ tr_clock_tell(void)
 
 	if (reached == 0)
 		return;
+	tr_stats_add(tr_stats_of(NULL), TR_STAT_CLOCK_SET_BACK, 1);
 	tr_event_begin(&event, TR_EVENT_CLOCK_SET_BACK);
 	snprintf(event.detail, sizeof(event.detail), "{\"reached\": \"%s\"}", tr_event_moment(reached));
 	(void) tr_ring_put(&event, true);

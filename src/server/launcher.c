@@ -47,6 +47,7 @@
 #include "server/launcher.h"
 #include "server/redact.h"
 #include "state/ring.h"
+#include "state/stats.h"
 #include "state/usage.h"
 
 #define LIBRARY "token_rotation"
@@ -144,6 +145,7 @@ forget_vanished(const Oid *known, int known_count, const TrFound *found, int fou
 			continue;
 		tr_ring_forget(known[i]);
 		tr_usage_forget(known[i]);
+		tr_stats_forget(known[i]);
 		tr_visits_forget(known[i]);
 	}
 }
@@ -222,7 +224,8 @@ reap(TimestampTz now)
 		pfree(slots[i].handle);
 		slots[i].handle = NULL;
 		running--;
-		tr_visits_ended(slots[i].database, now);
+		if (tr_visits_ended(slots[i].database, now))
+			tr_stats_add(tr_stats_of_database(slots[i].database), TR_STAT_VISIT_FAILED, 1);
 	}
 }
 

@@ -11,7 +11,9 @@
 
 #include "frame/visits.h"
 #include "server/shmem.h"
+#include "server/stats_file.h"
 #include "state/ring.h"
+#include "state/stats.h"
 #include "state/usage.h"
 
 static shmem_request_hook_type previous_request = NULL;
@@ -30,11 +32,13 @@ request(void)
 
 	size = add_size(size, tr_ring_shmem_size());
 	size = add_size(size, tr_usage_shmem_size());
+	size = add_size(size, tr_stats_shmem_size());
 	RequestAddinShmemSpace(size);
 
 	RequestNamedLWLockTranche(TR_VISITS_TRANCHE, 1);
 	RequestNamedLWLockTranche(TR_RING_TRANCHE, TR_RING_LOCKS);
 	RequestNamedLWLockTranche(TR_USAGE_TRANCHE, TR_USAGE_PARTITIONS);
+	RequestNamedLWLockTranche(TR_STATS_TRANCHE, 1);
 }
 
 /*
@@ -51,7 +55,11 @@ startup(void)
 	tr_visits_shmem_init();
 	tr_ring_shmem_init();
 	tr_usage_shmem_init();
+	tr_stats_shmem_init();
 	LWLockRelease(AddinShmemInitLock);
+
+	if (!IsUnderPostmaster)
+		tr_stats_file_begin();
 }
 
 void

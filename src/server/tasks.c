@@ -27,6 +27,7 @@
 #include "server/tasks.h"
 #include "state/audit.h"
 #include "state/ring.h"
+#include "state/stats.h"
 #include "state/store.h"
 #include "state/upkeep.h"
 #include "state/usage.h"
@@ -131,6 +132,19 @@ drain_junk(void)
 }
 
 /*
+ * Count for tr_stat what is audited as lost.
+ */
+static void
+count_losses(uint64 lost_proven, uint64 lost_junk, uint64 lost_usage)
+{
+	TrCounters *counters = tr_stats_of(NULL);
+
+	tr_stats_add(counters, TR_STAT_LOST_PROVEN, lost_proven);
+	tr_stats_add(counters, TR_STAT_LOST_JUNK, lost_junk);
+	tr_stats_add(counters, TR_STAT_LOST_USAGE, lost_usage);
+}
+
+/*
  * Audit how much could not be recorded.
  */
 static void
@@ -153,6 +167,7 @@ report_losses(void)
 									", \"usage\": " UINT64_FORMAT "}",
 									lost_proven, lost_junk, lost_usage));
 	tr_step_commit(&section);
+	count_losses(lost_proven, lost_junk, lost_usage);
 	pg_atomic_fetch_sub_u64(&here->lost_proven, (int64) lost_proven);
 	pg_atomic_fetch_sub_u64(&here->lost_junk, (int64) lost_junk);
 	pg_atomic_fetch_sub_u64(&here->lost_usage, (int64) lost_usage);

@@ -14,6 +14,7 @@
 #include "server/redact.h"
 #include "server/shmem.h"
 #include "state/cutoff.h"
+#include "state/stats.h"
 #include "verbs/precommit.h"
 #include "verbs/reuse.h"
 
@@ -39,6 +40,7 @@ _PG_init(void)
 	tr_cutoff_init();
 	tr_precommit_init();
 	tr_reuse_init();
+	tr_stats_init();
 
 	/* pg_upgrade wants nobody connected, and nothing done behind its back */
 	if (!IsBinaryUpgrade)

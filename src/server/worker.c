@@ -40,6 +40,7 @@
 #include "server/tasks.h"
 #include "server/worker.h"
 #include "state/ring.h"
+#include "state/stats.h"
 #include "state/usage.h"
 
 /* Does the database have the extension? */
@@ -169,6 +170,8 @@ visit(bool only_look)
 		tr_ring_forget(MyDatabaseId);
 		tr_usage_forget(MyDatabaseId);
 	}
+	if (installed)
+		tr_stats_add(tr_stats_of(NULL), TR_STAT_VISIT_DONE, 1);
 	tr_visits_report(installed, next);
 }
 
@@ -192,7 +195,8 @@ context(void *arg)
 static void
 give_up(void)
 {
-	int code = installed ? geterrcode() : 0;
+	int sqlstate = geterrcode();
+	int code = installed ? sqlstate : 0;
 
 	HOLD_INTERRUPTS();
 	if (code == ERRCODE_LOCK_NOT_AVAILABLE || code == ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE)
@@ -200,6 +204,8 @@ give_up(void)
 		int64 pause = code == ERRCODE_LOCK_NOT_AVAILABLE ? tr_worker_nap * INT64CONST(1000) : 0;
 
 		AbortOutOfAnyTransaction();
+		if (code == ERRCODE_LOCK_NOT_AVAILABLE)
+			tr_stats_add(tr_stats_of(NULL), TR_STAT_VISIT_LOCKED, 1);
 		tr_visits_report(true, GetCurrentTimestamp() + pause);
 	}
 	else
@@ -207,6 +213,8 @@ give_up(void)
 		if (!ShutdownRequestPending)
 			EmitErrorReport();
 		AbortOutOfAnyTransaction();
+		if (!ShutdownRequestPending)
+			tr_visits_failed(sqlstate);
 	}
 	FlushErrorState();
 	RESUME_INTERRUPTS();

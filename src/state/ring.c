@@ -46,6 +46,7 @@ typedef struct ProvenQueue
 {
 	dlist_head free;
 	dlist_head queue; /* oldest first */
+	int used;
 	ProvenSlot slots[FLEXIBLE_ARRAY_MEMBER];
 } ProvenQueue;
 
@@ -61,6 +62,7 @@ typedef struct JunkEntry
 typedef struct JunkTable
 {
 	int32 free;
+	int used;
 	JunkEntry entries[FLEXIBLE_ARRAY_MEMBER];
 } JunkTable;
 
@@ -106,6 +108,7 @@ init_proven(void)
 		return;
 	dlist_init(&proven->free);
 	dlist_init(&proven->queue);
+	proven->used = 0;
 	for (i = 0; i < tr_ring_size; i++)
 		dlist_push_tail(&proven->free, &proven->slots[i].node);
 }
@@ -169,6 +172,7 @@ tr_ring_put(const TrEvent *event, bool count_loss)
 		slot->database = MyDatabaseId;
 		memcpy(&slot->event, event, sizeof(TrEvent));
 		dlist_push_tail(&proven->queue, &slot->node);
+		proven->used++;
 	}
 	LWLockRelease(proven_lock);
 
@@ -224,6 +228,7 @@ make_junk(int32 bucket, Oid role, const char *event, const char *reason)
 		return NULL;
 	entry = &junks->entries[i];
 	junks->free = entry->next;
+	junks->used++;
 	entry->next = junks->entries[bucket].head;
 	junks->entries[bucket].head = i;
 
@@ -252,6 +257,7 @@ remove_junk(int32 i)
 	entry->junk.count = 0;
 	entry->next = junks->free;
 	junks->free = i;
+	junks->used--;
 }
 
 /*
@@ -340,6 +346,7 @@ remove_proven(ProvenSlot *slot)
 	dlist_delete(&slot->node);
 	slot->database = InvalidOid;
 	dlist_push_head(&proven->free, &slot->node);
+	proven->used--;
 }
 
 void
@@ -391,6 +398,17 @@ tr_ring_junk_done(const TrJunk *junk, const int *tickets, int count)
 			left->first_at = junk[i].last_at;
 		}
 	}
+	LWLockRelease(junk_lock);
+}
+
+void
+tr_ring_depth(int *proven_events, int *junk)
+{
+	LWLockAcquire(proven_lock, LW_SHARED);
+	*proven_events = proven->used;
+	LWLockRelease(proven_lock);
+	LWLockAcquire(junk_lock, LW_SHARED);
+	*junk = junks->used;
 	LWLockRelease(junk_lock);
 }
 

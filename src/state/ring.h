@@ -61,6 +61,12 @@ extern int tr_ring_junk_peek(TrJunk *junk, int *tickets, int max);
 extern void tr_ring_junk_done(const TrJunk *junk, const int *tickets, int count);
 
 /*
+ * How many proven events, and how many kinds of junk, wait now; of all databases,
+ * for they share the room of token_rotation.ring_size each.
+ */
+extern void tr_ring_depth(int *proven_events, int *junk);
+
+/*
  * Discard what belongs to a database that is gone; from the launcher.
  */
 extern void tr_ring_forget(Oid database);

@@ -31,6 +31,49 @@ tr_store_newest_of_client(const char *client_id)
 	return isnull ? TR_NEVER : DatumGetTimestampTz(value);
 }
 
+bool
+tr_store_find_successor(const uint8 *id, uint8 successor[TR_ID_BYTES], bool *used)
+{
+	static TrSql sql = {
+		.text = "SELECT t.token_id, t.first_used_at IS NOT NULL OR t.last_used_at IS NOT NULL"
+				" OR t.rotated_at IS NOT NULL FROM token_rotation.token t"
+				" WHERE t.predecessor_id OPERATOR(pg_catalog.=) $1",
+		.nargs = 1,
+		.types = {UUIDOID},
+	};
+	Datum value = PointerGetDatum(id);
+	bool isnull;
+
+	if (tr_sql_run(&sql, &value, NULL) == 0)
+		return false;
+	memcpy(successor, DatumGetUUIDP(tr_sql_value(0, 1, &isnull))->data, TR_ID_BYTES);
+	*used = DatumGetBool(tr_sql_value(0, 2, &isnull));
+	return true;
+}
+
+TimestampTz
+tr_store_oldest_end(TimestampTz before, bool enforced)
+{
+	static TrSql sql = {
+		.text = "SELECT e.ended FROM (SELECT coalesce(t.overlap_ends_at, t.expires_at) AS place,"
+				" CASE WHEN $2 THEN coalesce(t.overlap_ends_at, t.expires_at)"
+				" ELSE t.expires_at END AS ended"
+				" FROM token_rotation.token t WHERE t.status IN ('active', 'rotating')) e"
+				" WHERE e.place OPERATOR(pg_catalog.<) $1 AND e.ended OPERATOR(pg_catalog.<) $1"
+				" ORDER BY e.place LIMIT 1",
+		.nargs = 2,
+		.types = {TIMESTAMPTZOID, BOOLOID},
+	};
+	Datum values[2];
+	bool isnull;
+
+	values[0] = TimestampTzGetDatum(before);
+	values[1] = BoolGetDatum(enforced);
+	if (tr_sql_run(&sql, values, NULL) == 0)
+		return TR_FOREVER;
+	return DatumGetTimestampTz(tr_sql_value(0, 1, &isnull));
+}
+
 List *
 tr_store_prune(TimestampTz before, ArrayType *realms, int max)
 {

@@ -13,11 +13,25 @@
 #include "nodes/pg_list.h"
 #include "utils/array.h"
 
+#include "core/token_text.h"
+
 /*
  * When the newest token of a client was issued; TR_NEVER: it has none.  It lies
  * ahead of the clock where the clock was set back.
  */
 extern TimestampTz tr_store_newest_of_client(const char *client_id);
+
+/*
+ * The id of a token's successor, and whether the table knows that it was used or
+ * rotated.  false: it has none.
+ */
+extern bool tr_store_find_successor(const uint8 *id, uint8 successor[TR_ID_BYTES], bool *used);
+
+/*
+ * The oldest end, of an overlap window or a life, that lies before this moment
+ * and is not recorded; TR_FOREVER: none.  enforced: do overlap windows end?
+ */
+extern TimestampTz tr_store_oldest_end(TimestampTz before, bool enforced);
 
 /*
  * Delete families that ended wholly before a moment, oldest first, about max

@@ -302,6 +302,22 @@ tr_usage_done(const TrUsage *usage, const int *tickets, int count)
 	}
 }
 
+int
+tr_usage_depth(int *room)
+{
+	int used = 0;
+	int i;
+
+	for (i = 0; i < TR_USAGE_PARTITIONS; i++)
+	{
+		LWLockAcquire(&locks[i].lock, LW_SHARED);
+		used += table->partitions[i].used;
+		LWLockRelease(&locks[i].lock);
+	}
+	*room = partition_size() * TR_USAGE_PARTITIONS;
+	return used;
+}
+
 void
 tr_usage_forget(Oid database)
 {

@@ -46,6 +46,12 @@ extern int tr_usage_peek(TrUsage *usage, int *tickets, int max);
 extern void tr_usage_done(const TrUsage *usage, const int *tickets, int count);
 
 /*
+ * How many tokens' acceptances wait now, of all databases, and for how many there
+ * is room.
+ */
+extern int tr_usage_depth(int *room);
+
+/*
  * Discard what belongs to a database that is gone; from the launcher.
  */
 extern void tr_usage_forget(Oid database);

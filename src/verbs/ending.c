@@ -10,6 +10,7 @@
 #include "frame/stop_point.h"
 #include "state/audit.h"
 #include "state/cache.h"
+#include "state/stats.h"
 #include "state/store.h"
 #include "verbs/ending.h"
 #include "verbs/note.h"
@@ -65,6 +66,7 @@ tr_end_token(TrToken *token, TimestampTz now, const char *reason)
 	TR_STOP_POINT("revoke_half");
 	tr_cache_drop(token->id);
 	record(token, reason, NULL);
+	tr_stats_at_commit(token->policy, TR_STAT_REVOKED);
 	return true;
 }
 

@@ -18,6 +18,7 @@
 #include "state/audit.h"
 #include "state/cache.h"
 #include "state/cutoff.h"
+#include "state/stats.h"
 #include "state/store.h"
 #include "verbs/args.h"
 #include "verbs/mint.h"
@@ -100,6 +101,7 @@ store_new(TrToken *token)
 	tr_audit_write(&event, tr_note_made(token));
 	tr_section_end(&section);
 	tr_precommit_check(token);
+	tr_stats_at_commit(token->policy, TR_STAT_ISSUED);
 }
 
 PG_FUNCTION_INFO_V1(tr_issue);

@@ -13,6 +13,7 @@
 #include "frame/verdict.h"
 #include "state/audit.h"
 #include "state/ring.h"
+#include "state/stats.h"
 #include "verbs/note.h"
 
 void
@@ -48,12 +49,28 @@ set_origin(TrEvent *event, const text *origin)
 		tr_event_text(event->origin, VARDATA_ANY(origin), VARSIZE_ANY_EXHDR(origin));
 }
 
+/*
+ * Count a refused rotation or revocation; validations count themselves, whatever
+ * is recorded of them.
+ */
+static void
+count_refusal(const char *name, TrReason reason, const TrToken *token)
+{
+	TrCounters *counters = tr_stats_of(token == NULL ? NULL : token->policy);
+
+	if (strcmp(name, TR_EVENT_ROTATION_REFUSED) == 0)
+		tr_stats_add(counters, TR_STAT_ROTATION_REFUSED + reason, 1);
+	else if (strcmp(name, TR_EVENT_REVOCATION_REFUSED) == 0)
+		tr_stats_add(counters, TR_STAT_REVOCATION_REFUSED + reason, 1);
+}
+
 void
 tr_note_refusal(const char *name, TrReason reason, const TrToken *token, const text *origin)
 {
 	TrEvent event;
 	bool fail = tr_audit_overflow == TR_OVERFLOW_FAIL;
 
+	count_refusal(name, reason, token);
 	if (token == NULL)
 	{
 		tr_ring_junk(name, tr_reason_text(reason));
@@ -113,4 +130,5 @@ tr_note_replay(const TrToken *token, const TrToken *successor, bool used, const 
 	strlcpy(event.reason, tr_reason_text(TR_OK), sizeof(event.reason));
 	if (!tr_ring_put(&event, false))
 		tr_raise_ring_full();
+	tr_stats_add(tr_stats_of(token->policy), TR_STAT_REPLAYED, 1);
 }

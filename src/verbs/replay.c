@@ -12,6 +12,7 @@
 #include "state/audit.h"
 #include "state/cache.h"
 #include "state/cutoff.h"
+#include "state/stats.h"
 #include "state/store.h"
 #include "state/usage.h"
 #include "verbs/precommit.h"
@@ -93,6 +94,7 @@ reissue(TrRotate *rotate)
 	memcpy(event.successor, successor->id, TR_ID_BYTES);
 	strlcpy(event.reason, "nonce lost", sizeof(event.reason));
 	tr_audit_write(&event, NULL);
+	tr_stats_at_commit(rotate->token.policy, TR_STAT_REISSUED);
 	tr_precommit_check(&rotate->token);
 	return TR_OK;
 }

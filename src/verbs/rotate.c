@@ -32,6 +32,7 @@
 #include "state/audit.h"
 #include "state/cache.h"
 #include "state/cutoff.h"
+#include "state/stats.h"
 #include "state/store.h"
 #include "verbs/args.h"
 #include "verbs/precommit.h"
@@ -168,6 +169,8 @@ make_successor(TrRotate *rotate)
 	tr_audit_write(&event, tr_note_made(successor));
 
 	tr_precommit_check(&rotate->token);
+	tr_stats_at_commit(rotate->token.policy,
+					   rotate->by_id ? TR_STAT_ROTATED_OPERATOR : TR_STAT_ROTATED_HOLDER);
 	return TR_OK;
 }
 

@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "fmgr.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
@@ -20,11 +21,49 @@
 #include "frame/xact.h"
 #include "state/audit.h"
 #include "state/cache.h"
+#include "state/stats.h"
 #include "state/store.h"
 #include "state/store_bulk.h"
+#include "state/usage.h"
 #include "verbs/args.h"
 #include "verbs/note.h"
 #include "verbs/sweep.h"
+
+/*
+ * Was the successor of a token ever used?  If it was not when the window ends,
+ * its client has probably lost access.
+ */
+static bool
+successor_used(const TrToken *token)
+{
+	uint8 successor[TR_ID_BYTES];
+	TrToken cached;
+	Snapshot snapshot;
+	bool used;
+
+	if (!tr_store_find_successor(token->id, successor, &used))
+		return false;
+	if (used || tr_usage_seen(successor))
+		return true;
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	used = tr_cache_read(successor, snapshot, &cached) &&
+		   (cached.first_used_at != TR_NEVER || cached.last_used_at != TR_NEVER);
+	UnregisterSnapshot(snapshot);
+	return used;
+}
+
+/*
+ * Count an end.
+ */
+static void
+count_end(const TrToken *token, TrStep step)
+{
+	TrStat stat = TR_STAT_EXPIRED;
+
+	if (step == TR_STEP_END_OVERLAP)
+		stat = successor_used(token) ? TR_STAT_OVERLAP_USED : TR_STAT_OVERLAP_UNUSED;
+	tr_stats_at_commit(token->policy, stat);
+}
 
 /*
  * Record one end; the token is locked.
@@ -63,6 +102,7 @@ record_end(TrToken *token, TrStep step, TimestampTz now)
 		tr_note_begin(&event, TR_EVENT_OVERLAP_ENDED, token);
 		tr_audit_write(&event, NULL);
 	}
+	count_end(token, step);
 }
 
 int

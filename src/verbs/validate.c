@@ -29,6 +29,7 @@
 #include "frame/visits.h"
 #include "state/cache.h"
 #include "state/cutoff.h"
+#include "state/stats.h"
 #include "state/store.h"
 #include "state/usage.h"
 #include "verbs/args.h"
@@ -43,6 +44,8 @@ typedef struct Validation
 	TrReason reason;
 	bool parsed; /* the id is known */
 	bool proven; /* the secret matched: token is filled */
+	bool looked_up;
+	TrStat level; /* that answered, if it was looked up */
 	uint8 id[TR_ID_BYTES];
 	TrToken token;
 	TimestampTz valid_until;
@@ -65,17 +68,47 @@ is_stale(TimestampTz now)
 
 /*
  * Find the record: in the cache where it is to be trusted (on a standby it does
- * not exist), else in the table.
+ * not exist), else in the table.  Tells where.
  */
-static bool
+static TrStat
 look_up(const uint8 *id, Snapshot snapshot, bool standby, TrToken *token)
 {
 	TrDatabase *here = standby ? NULL : tr_visits_here();
 
 	if (here != NULL && pg_atomic_read_u32(&here->cache_trusted) != 0 &&
 		tr_cache_read(id, snapshot, token))
-		return true;
-	return tr_store_read(id, snapshot, token);
+		return TR_STAT_LOOKUP_CACHE;
+	return tr_store_read(id, snapshot, token) ? TR_STAT_LOOKUP_TOKEN : TR_STAT_LOOKUP_NONE;
+}
+
+/*
+ * Would a valid token be refused but for the leeway?
+ */
+static void
+count_leeway(const Validation *validation, TimestampTz now, TrCounters *counters)
+{
+	const TrLife *life = &validation->token.life;
+	TrRules strict = tr_rules();
+
+	if (now < validation->valid_until && life->issued_at <= now)
+		return;
+	strict.leeway = 0;
+	tr_stats_add(counters, TR_STAT_LEEWAY + tr_life_verdict(life, now, &strict), 1);
+}
+
+/*
+ * Count a verdict, and which level answered.
+ */
+static void
+count_verdict(const Validation *validation, TimestampTz now)
+{
+	TrCounters *counters = tr_stats_of(validation->proven ? validation->token.policy : NULL);
+
+	tr_stats_add(counters, TR_STAT_VALIDATED + validation->reason, 1);
+	if (validation->looked_up)
+		tr_stats_add(counters, validation->level, 1);
+	if (validation->reason == TR_OK)
+		count_leeway(validation, now, counters);
 }
 
 /*
@@ -87,8 +120,11 @@ weigh(const TrPresented *presented, TimestampTz now, bool standby, Validation *v
 	TrToken *token = &validation->token;
 	TrRules rules = tr_rules();
 	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
-	bool found = look_up(presented->text.id, snapshot, standby, token);
+	bool found;
 
+	validation->level = look_up(presented->text.id, snapshot, standby, token);
+	validation->looked_up = true;
+	found = validation->level != TR_STAT_LOOKUP_NONE;
 	TR_STOP_POINT("validate_found");
 	validation->reason = tr_present_match(presented, found, token);
 	if (validation->reason == TR_OK)
@@ -112,6 +148,7 @@ validate(const text *value, const text *origin, Validation *validation)
 	TrPresented presented;
 
 	validation->proven = false;
+	validation->looked_up = false;
 	validation->parsed = tr_present(value, &presented);
 	if (!validation->parsed)
 		validation->reason = TR_MALFORMED;
@@ -123,6 +160,7 @@ validate(const text *value, const text *origin, Validation *validation)
 		else
 			weigh(&presented, now, standby, validation);
 	}
+	count_verdict(validation, now);
 
 	if (validation->reason != TR_OK)
 		tr_note_refused_validation(validation->reason,

@@ -18,6 +18,7 @@
 #include "state/audit.h"
 #include "state/cache.h"
 #include "state/cutoff.h"
+#include "state/stats.h"
 #include "state/store.h"
 #include "state/usage.h"
 #include "verbs/args.h"
@@ -131,6 +132,7 @@ tr_finish_overlap(PG_FUNCTION_ARGS)
 		store_predecessor(&token, now);
 		tr_note_begin(&event, TR_EVENT_OVERLAP_FINISHED, &token);
 		tr_audit_write(&event, NULL);
+		tr_stats_at_commit(token.policy, TR_STAT_OVERLAP_FINISHED);
 	}
 	tr_section_end(&section);
 	PG_RETURN_BOOL(open);
@@ -193,6 +195,7 @@ tr_cancel_rotation(PG_FUNCTION_ARGS)
 		event.has_successor = true;
 		memcpy(event.successor, successor.id, TR_ID_BYTES);
 		tr_audit_write(&event, NULL);
+		tr_stats_at_commit(token.policy, TR_STAT_ROTATION_CANCELLED);
 	}
 	tr_section_end(&section);
 	PG_RETURN_BOOL(cancelled);
