@@ -12,8 +12,8 @@ AND NOT EXISTS (SELECT FROM pg_type t JOIN pg_type rows ON rows.oid IN (t.oid, t
 CREATE TEMP VIEW ours AS
 SELECT p.* FROM pg_proc p JOIN member m ON m.classid = 'pg_proc'::regclass AND m.objid = p.oid;
 
--- The members, by kind: functions in the schema that was picked, relations in
--- token_rotation, nothing anywhere else.
+-- The members, by kind: functions, and the view tr_stat, in the schema that was
+-- picked, relations in token_rotation, nothing anywhere else.
 SELECT m.classid::regclass AS kind, n.nspname AS schema, count(*) > 0 AS some
 FROM member m LEFT JOIN pg_proc p ON m.classid = 'pg_proc'::regclass AND p.oid = m.objid
 LEFT JOIN pg_class c ON m.classid = 'pg_class'::regclass AND c.oid = m.objid
@@ -38,7 +38,7 @@ SELECT p.polname AS no_comment FROM pg_policy p JOIN pg_class c ON c.oid = p.pol
 WHERE c.relnamespace = 'token_rotation'::regnamespace AND obj_description(p.oid, 'pg_policy') IS NULL ORDER BY 1;
 SELECT obj_description(oid, 'pg_extension') IS NOT NULL AS extension_has_comment FROM pg_extension WHERE extname = 'token_rotation';
 
--- Nothing is open to PUBLIC, and no grant of a test is left.
+-- Nothing is open to PUBLIC, and no grant of a test is left; pg_monitor has its own.
 SELECT m.what AS open, a.privilege_type, pg_get_userbyid(nullif(a.grantee, 0)) AS grantee
 FROM member m JOIN pg_proc p ON m.classid = 'pg_proc'::regclass AND p.oid = m.objid,
     aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
@@ -63,7 +63,7 @@ AND refobjid = 'token_rotation_worker'::regrole AND deptype = 'o';
 -- All of it has one owner.
 SELECT count(DISTINCT owner) AS owners FROM (
     SELECT proowner FROM ours
-    UNION ALL SELECT relowner FROM pg_class WHERE relnamespace = 'token_rotation'::regnamespace
+    UNION ALL SELECT relowner FROM pg_class WHERE relnamespace = 'token_rotation'::regnamespace OR relname = 'tr_stat'
     UNION ALL SELECT nspowner FROM pg_namespace WHERE nspname = 'token_rotation'
     UNION ALL SELECT extowner FROM pg_extension WHERE extname = 'token_rotation') o (owner);
 
@@ -87,7 +87,7 @@ SELECT relname AS readable FROM pg_class c WHERE relname IN ('token', 'token_cac
 AND EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid);
 SELECT p.polname, p.polcmd, p.polpermissive, p.polroles::regrole[] AS roles, c.relname FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid
 WHERE c.relnamespace = 'token_rotation'::regnamespace AND p.polcmd <> 'r' ORDER BY 1;
-SELECT relname AS no_barrier FROM pg_class WHERE relnamespace = 'token_rotation'::regnamespace AND relkind = 'v'
+SELECT relname AS no_barrier FROM pg_class WHERE oid IN (SELECT objid FROM member WHERE classid = 'pg_class'::regclass) AND relkind = 'v'
 AND NOT coalesce('security_barrier=true' = ANY (reloptions), false);
 -- No view shows a hash or a nonce.
 SELECT c.relname, a.attname AS secret FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid

@@ -11,6 +11,8 @@
 
 #include <unistd.h>
 
+#include "catalog/pg_control.h"
+#include "common/controldata_utils.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -103,18 +105,40 @@ write_all(FILE *file, const TrTally *tallies, int count)
 }
 
 /*
- * At the end of the server, when nobody counts any more.  A code that is not 0
- * means a crash.
+ * Was this a clean shutdown?  An immediate one is none, though the postmaster
+ * exits with 0: who was killed in it may hold the lock for ever.
+ */
+static bool
+is_clean(int code)
+{
+	ControlFileData *control;
+	bool intact;
+	bool clean;
+
+	if (code != 0)
+		return false;
+	control = get_controlfile(DataDir, &intact);
+	clean =
+		intact && (control->state == DB_SHUTDOWNED || control->state == DB_SHUTDOWNED_IN_RECOVERY);
+	pfree(control);
+	return clean;
+}
+
+/*
+ * At the end of the server, when nobody counts any more.
  */
 static void
 save(int code, Datum arg)
 {
-	int count = tr_stats_read(InvalidOid, NULL, 0);
 	TrTally *tallies;
 	FILE *file;
 	bool whole;
+	int count;
 
-	if (code != 0 || count == 0)
+	if (!is_clean(code))
+		return;
+	count = tr_stats_read(InvalidOid, NULL, 0);
+	if (count == 0)
 		return;
 	tallies = palloc0(count * sizeof(TrTally));
 	(void) tr_stats_read(InvalidOid, tallies, count);

@@ -54,14 +54,14 @@ my $catalog = q{
 		obj_description(c.oid, 'pg_class'),
 		obj_description(t.oid, 'pg_type'), CASE c.relkind WHEN 'v' THEN pg_get_viewdef(c.oid) WHEN 'i' THEN pg_get_indexdef(c.oid) END)
 	FROM pg_class c LEFT JOIN pg_type t ON t.oid = c.reltype
-	WHERE c.relnamespace = 'token_rotation'::regnamespace
+	WHERE c.relnamespace IN ('token_rotation'::regnamespace, 'tr'::regnamespace)
 	UNION ALL
 	SELECT concat_ws(' ', 'column', c.oid::regclass, a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
 		coalesce(a.attstattarget, -1),
 		a.attcollation::regcollation, a.attacl, pg_get_expr(d.adbin, d.adrelid), col_description(c.oid, a.attnum))
 	FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
 	LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
-	WHERE c.relnamespace = 'token_rotation'::regnamespace
+	WHERE c.relnamespace IN ('token_rotation'::regnamespace, 'tr'::regnamespace)
 	UNION ALL
 	SELECT concat_ws(' ', 'constraint', k.conrelid::regclass, k.conname, pg_get_constraintdef(k.oid), obj_description(k.oid, 'pg_constraint'))
 	FROM pg_constraint k WHERE k.connamespace = 'token_rotation'::regnamespace

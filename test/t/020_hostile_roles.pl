@@ -56,7 +56,7 @@ for my $relation (sort keys %relations)
 {
 	is( value($node, qq{
 			SELECT string_agg(attname, ' ' ORDER BY attnum) FROM pg_attribute
-			WHERE attrelid = 'token_rotation.$relation'::regclass AND attnum > 0 AND NOT attisdropped}),
+			WHERE attrelid = '@{[named($relation)]}'::regclass AND attnum > 0 AND NOT attisdropped}),
 		join(' ', @{ $relations{$relation}{columns} }), "listed: the columns of $relation");
 }
 
@@ -73,7 +73,7 @@ for my $relation (sort keys %relations)
 	my $list = join(', ', map { "'$_'" } @privileges, split /,/, $others);
 
 	$got{"$_->{role} $_->{p}"} = $_->{has} for rows($node, qq{
-		SELECT role, p, $has(role, 'token_rotation.$relation', p)::text AS has
+		SELECT role, p, $has(role, '@{[named($relation)]}', p)::text AS has
 		FROM unnest('{$roles}'::text[]) role, unnest(ARRAY[$list]) p});
 	for my $role (@ROLES)
 	{
@@ -89,7 +89,7 @@ for my $relation (sort keys %relations)
 		SELECT role, attname, p, has_column_privilege(role, attrelid, attnum, p)::text AS has
 		FROM unnest('{$roles}'::text[]) role,
 			unnest('{SELECT,INSERT,UPDATE,REFERENCES}'::text[]) p, pg_attribute
-		WHERE attrelid = 'token_rotation.$relation'::regclass AND NOT attisdropped});
+		WHERE attrelid = '@{[named($relation)]}'::regclass AND NOT attisdropped});
 	for my $case (keys %got)
 	{
 		my ($role, undef, $privilege) = split / /, $case;

@@ -91,7 +91,7 @@ sub visible
 	return undef unless holds($role, $relation, 'SELECT');
 	# the status is computed by a function that only presets give
 	return undef if $r->{view} && any($role, @readers);
-	return value($node, "SELECT count(*) FROM token_rotation.$relation" . ($where ? " WHERE $where" : ''));
+	return value($node, "SELECT count(*) FROM " . named($relation) . ($where ? " WHERE $where" : ''));
 }
 
 # The regular expression of the outcome of a change by a role with the privilege
@@ -130,7 +130,7 @@ for my $role (@ROLES)
 			# a sequence has no row type
 			next if $r->{sequence} && $name =~ /^(?:function|merge_from|row_type)$/;
 
-			s/%s/token_rotation.$relation/, s/#set/$r->{set}/, s/#pkey/${relation}_pkey/,
+			s/%s/named($relation)/e, s/#set/$r->{set}/, s/#pkey/${relation}_pkey/,
 			  s/#columns/join ', ', @{$r->{columns}}[0, 1]/e
 			  for @statements;
 			push @names, $name;
@@ -144,14 +144,14 @@ for my $role (@ROLES)
 		$of{copy_query} = 'ok \d+' if defined $rows;
 		$expected{$_} = $of{$_} for @names;
 		push @names, map { "column $_" } @{ $r->{columns} };
-		push @cases, map { ["SELECT $_ FROM token_rotation.$relation"] } @{ $r->{columns} };
+		push @cases, map { ["SELECT $_ FROM " . named($relation)] } @{ $r->{columns} };
 		$expected{"column $_"} = defined $rows ? "ok $rows" : $refused for @{ $r->{columns} };
 
 		# what needs the privilege only, and reads no rows
 		my @table = $r->{sequence} ? () : (
-			[ lock_share => "LOCK TABLE token_rotation.$relation IN ACCESS SHARE MODE" ],
-			[ lock => "LOCK TABLE token_rotation.$relation IN ACCESS EXCLUSIVE MODE" ],
-			[ like => "CREATE TEMP TABLE mine (LIKE token_rotation.$relation INCLUDING ALL)" ]);
+			[ lock_share => "LOCK TABLE @{[named($relation)]} IN ACCESS SHARE MODE" ],
+			[ lock => "LOCK TABLE @{[named($relation)]} IN ACCESS EXCLUSIVE MODE" ],
+			[ like => "CREATE TEMP TABLE mine (LIKE @{[named($relation)]} INCLUDING ALL)" ]);
 		push @names, map { $_->[0] } @table;
 		push @cases, map { [ $_->[1] ] } @table;
 		if (@table)

@@ -17,7 +17,9 @@
 #  5. A worker whose clock is set back or ahead goes on: it records ends, empties
 #     the rings, and commits heartbeats.  A clock that is set back beyond the
 #     leeway, at once, in small steps, or while the server is down, is in the
-#     trail once, and nothing else is.
+#     trail once, and nothing else is; tr_health tells until it comes again.
+#
+# What the leeway let through is counted in tr_stat.
 
 use strict;
 use warnings FATAL => 'all';
@@ -168,6 +170,21 @@ at(0);
 is($session->query_safe("SELECT reason FROM tr_validate('$t{active}{token}')"), 'ok', 'and back');
 $session->quit;
 
+# Who is accepted by the leeway only is counted as such, and nobody else.
+value($node, 'SELECT tr_stat_reset()');
+for (
+	[ 12 * $hour - 0.001, 'active', '' ], [ 12 * $hour, 'active', 'expired 1' ],
+	[ 5 * $minute - 0.001, 'rotating', 'expired 1' ], [ 5 * $minute, 'rotating', 'expired 1, overlap_ended 1' ],
+	[ 0, 'active', 'expired 1, overlap_ended 1' ],
+	[ -0.001, 'active', 'expired 1, not_yet_valid 1, overlap_ended 1' ])
+{
+	my ($when, $name, $counts) = @$_;
+
+	verdicts_at($when, \%t, { $name => 'ok' });
+	is( value($node, q{SELECT coalesce(string_agg(reason || ' ' || count, ', ' ORDER BY reason), '') FROM tr_stat
+			WHERE event = 'leeway' AND count > 0}), $counts, "by the leeway: $counts");
+}
+
 # 2. Rotations
 
 # A rotation at a moment; of nothing that was refused is anything left.
@@ -293,15 +310,19 @@ worker_comes_at(0, 0);
 worker_comes_at(10 * $minute, 0);
 poll($node, 'the worker records the end of a window',
 	"SELECT status = 'expired' FROM token_rotation.token WHERE token_id = '$run{window}{token_id}'");
+my $told = sub { return value($node, q{SELECT 'clock_set_back' = ANY (reasons) AND clock_behind > '1 minute' FROM tr_health()}) };
+is($told->(), 'f', 'the clock is where it was');
 my $times = 0;
 for my $seconds (0, -$day)
 {
 	worker_comes_at($seconds, ++$times);
 	is(verdict($node, $run{window}{token}), 'overlap_ended', 'the window stays ended');
 	is(rotate($node, $run{window}{token})->{reason}, 'overlap_ended', 'and its successor is not handed out again');
+	is($told->(), 't', 'tr_health tells that the clock was set back');
 }
 heart_beats('a day back');
 worker_comes_at($day, $times);
+is($told->(), 'f', 'until it comes again');
 poll($node, 'the worker records the ends of lives',
 	"SELECT status = 'expired' FROM token_rotation.token WHERE token_id = '$run{life}{token_id}'");
 heart_beats('a day ahead');
@@ -315,6 +336,8 @@ like( value($node, q{
 		SELECT string_agg(((detail ->> 'reached')::timestamptz - at > interval '20 hours') || ' ' || actor, ', ')
 		FROM (SELECT * FROM token_rotation.audit WHERE event = 'clock_set_back' ORDER BY seq DESC LIMIT 1) a}),
 	qr/^true token_rotation_worker$/, 'the row tells what the clock had reached');
+
+is(value($node, q{SELECT count FROM tr_stat WHERE event = 'clock_set_back'}), $times, 'and tr_stat has counted it');
 
 # within the leeway, then beyond it in small steps; restarts
 worker_comes_at(0, $times);

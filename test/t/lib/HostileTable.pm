@@ -8,7 +8,7 @@ use warnings FATAL => 'all';
 use Exporter 'import';
 use Test::More;
 
-our @EXPORT = qw(%relations %functions @readers @workers @in_schema holds any all_as_expected cases);
+our @EXPORT = qw(%relations %functions @readers @workers @in_schema holds any named all_as_expected cases);
 
 our @readers = qw(reader allseeing);    # of pg_read_all_data
 our @workers = qw(token_rotation_worker creator);
@@ -83,6 +83,14 @@ our %relations = (
 		open => 1,    # no row security: its privileges are all there is
 	},
 );
+$relations{tr_stat} = {
+	schema => 'tr',
+	columns => [qw(policy event reason count stats_reset)],
+	read => ['monitor'],
+	sees => {},
+	set => 'count = 1',
+	view => 1,
+};
 # BYPASSRLS means what it says: doc/security.md
 $relations{$_}{sees}{allseeing} = '' for qw(token token_cache audit cutoff blocked_client);
 
@@ -114,6 +122,9 @@ our %functions = (
 	tr_effective_status => [ \@view, q{SELECT 1 WHERE tr_effective_status('active', 'shop', 'shop cut', 'default',
 		now(), now() + '1 hour', NULL, NULL) IS NOT NULL} ],
 	tr_token_display => [ \@view, q{SELECT 1 WHERE tr_token_display('trk', '%2') = ''} ],
+	tr_stat_counters => [ ['monitor'], 'SELECT 1 FROM tr_stat_counters() LIMIT 1' ],
+	tr_health => [ ['monitor'], 'SELECT 1 FROM tr_health()' ],
+	tr_stat_reset => [ [], 'SELECT tr_stat_reset()' ],
 	tr_grant => [ [], q{SELECT tr_grant(current_user, 'operator', 'shop')} ],
 	tr_ungrant => [ [], q{SELECT tr_ungrant('operator', 'operator', 'shop')} ],
 	tr_set_owner => [ [], q{SELECT tr_set_owner('shop', 'rivals')} ],
@@ -150,6 +161,14 @@ sub any
 	my ($role, @list) = @_;
 
 	return scalar grep { $_ eq $role } @list;
+}
+
+# A relation by its schema.
+sub named
+{
+	my ($relation) = @_;
+
+	return ($relations{$relation}{schema} // 'token_rotation') . ".$relation";
 }
 
 # Who has a privilege on a relation, through presets or the server's own roles.
