@@ -81,6 +81,10 @@ SELECT event, reason, count FROM tr_stat WHERE policy IS NULL AND event = 'valid
 SELECT i.rotation_key FROM tr_issue('stat', 'regress_keyed') i \gset
 SELECT reason FROM tr_validate(:'rotation_key');
 SELECT policy, event, reason, count FROM tr_stat WHERE reason = 'bad_secret' AND count > 0;
+-- A leak is one more, and ends a family.
+SELECT tr_report_leak(:'dead'), tr_report_leak(:'keyed'), tr_report_leak('nonsense');
+SELECT policy, event, reason, count FROM tr_stat WHERE event LIKE 'leak%' AND count > 0 ORDER BY 1, 2;
+SELECT policy, count FROM tr_stat WHERE event = 'revoked' AND count > 0 ORDER BY 1;
 -- In a READ ONLY transaction, too.
 BEGIN READ ONLY;
 SELECT reason FROM tr_validate(:'dead');

@@ -30,6 +30,8 @@ tr_stat_name(TrStat stat, const char **event, const char **reason)
 		[TR_STAT_OVERLAP_UNUSED] = {TR_EVENT_OVERLAP_ENDED, "unused"},
 		[TR_STAT_OVERLAP_FINISHED] = {TR_EVENT_OVERLAP_FINISHED, NULL},
 		[TR_STAT_EXPIRED] = {"expired", NULL},
+		[TR_STAT_LEAK] = {TR_EVENT_LEAK, NULL},
+		[TR_STAT_LEAK_REFUSED] = {TR_EVENT_LEAK_REFUSED, NULL},
 		[TR_STAT_CLOCK_SET_BACK] = {TR_EVENT_CLOCK_SET_BACK, NULL},
 		[TR_STAT_LOST_PROVEN] = {TR_EVENT_EVENTS_LOST, "proven"},
 		[TR_STAT_LOST_JUNK] = {TR_EVENT_EVENTS_LOST, "junk"},
@@ -88,5 +90,5 @@ tr_stat_possible(TrStat stat, bool of_policy)
 	if (i >= 0 && stat < TR_STAT_ISSUED)
 		return possible_reason((TrStat) ((int) stat - i % TR_REASON_COUNT),
 							   (TrReason) (i % TR_REASON_COUNT), of_policy);
-	return of_policy == (stat < TR_STAT_CLOCK_SET_BACK && stat != TR_STAT_LOOKUP_NONE);
+	return of_policy == (stat < TR_STAT_LEAK_REFUSED && stat != TR_STAT_LOOKUP_NONE);
 }

@@ -33,7 +33,9 @@ typedef enum TrStat
 	TR_STAT_OVERLAP_UNUSED,
 	TR_STAT_OVERLAP_FINISHED, /* by an operator */
 	TR_STAT_EXPIRED,
-	TR_STAT_CLOCK_SET_BACK, /* from here on without a policy */
+	TR_STAT_LEAK,		  /* a family was ended because it was found somewhere */
+	TR_STAT_LEAK_REFUSED, /* from here on without a policy */
+	TR_STAT_CLOCK_SET_BACK,
 	TR_STAT_LOST_PROVEN,
 	TR_STAT_LOST_JUNK,
 	TR_STAT_LOST_USAGE,

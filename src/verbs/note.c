@@ -50,8 +50,8 @@ set_origin(TrEvent *event, const text *origin)
 }
 
 /*
- * Count a refused rotation or revocation; validations count themselves, whatever
- * is recorded of them.
+ * Count a refused rotation, revocation or report; validations count themselves,
+ * whatever is recorded of them.
  */
 static void
 count_refusal(const char *name, TrReason reason, const TrToken *token)
@@ -62,6 +62,8 @@ count_refusal(const char *name, TrReason reason, const TrToken *token)
 		tr_stats_add(counters, TR_STAT_ROTATION_REFUSED + reason, 1);
 	else if (strcmp(name, TR_EVENT_REVOCATION_REFUSED) == 0)
 		tr_stats_add(counters, TR_STAT_REVOCATION_REFUSED + reason, 1);
+	else if (strcmp(name, TR_EVENT_LEAK_REFUSED) == 0)
+		tr_stats_add(counters, TR_STAT_LEAK_REFUSED, 1);
 }
 
 void

@@ -12,6 +12,7 @@
 #include "frame/catalog.h"
 #include "frame/xact.h"
 #include "state/audit.h"
+#include "state/stats.h"
 #include "state/store.h"
 #include "verbs/args.h"
 #include "verbs/ending.h"
@@ -47,6 +48,7 @@ end_leaked(const TrToken *token, const char *what, const char *source)
 	if (source != NULL)
 		strlcpy(event.origin, source, sizeof(event.origin));
 	tr_audit_write(&event, psprintf("{\"ended\": %d}", ended));
+	tr_stats_at_commit(token->policy, TR_STAT_LEAK);
 }
 
 /*
