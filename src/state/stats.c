@@ -17,6 +17,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
@@ -74,12 +75,18 @@ static LWLock *lock = NULL;
 
 static Pending *pending = NULL;
 
-/* This backend's addresses, each in a place that follows from the name. */
+/*
+ * This backend's addresses, each in a place that follows from the name; the
+ * first one without a policy.
+ */
 static struct
 {
 	char policy[NAMEDATALEN];
 	TrCounters *counters; /* NULL: the place is free */
 } kept[KEPT];
+
+/* The place that was asked for last. */
+static int last_place = 0;
 
 Size
 tr_stats_shmem_size(void)
@@ -113,6 +120,15 @@ is_named(const Key *key)
 }
 
 /*
+ * Is there room for another one?  Under the lock.
+ */
+static bool
+has_room(const Key *key)
+{
+	return hash_get_num_entries(table) < ENTRIES && (!is_named(key) || header->policies < POLICIES);
+}
+
+/*
  * A new entry, or NULL where there is no room.  Under the exclusive lock.
  */
 static TrCounters *
@@ -122,7 +138,7 @@ make(const Key *key)
 	int i;
 	int j;
 
-	if ((is_named(key) && header->policies >= POLICIES) || hash_get_num_entries(table) >= ENTRIES)
+	if (!has_room(key))
 		return NULL;
 	counters = hash_search(table, key, HASH_ENTER_NULL, NULL);
 	if (counters == NULL)
@@ -143,11 +159,13 @@ static TrCounters *
 find_or_make(const Key *key)
 {
 	TrCounters *counters;
+	bool room;
 
 	LWLockAcquire(lock, LW_SHARED);
 	counters = hash_search(table, key, HASH_FIND, NULL);
+	room = has_room(key);
 	LWLockRelease(lock);
-	if (counters != NULL)
+	if (counters != NULL || !room)
 		return counters;
 
 	LWLockAcquire(lock, LW_EXCLUSIVE);
@@ -199,12 +217,21 @@ look_up(const char *policy, size_t len, int place)
 	return counters;
 }
 
+/*
+ * Does this place have the counters of this policy?
+ */
+static inline bool
+is_kept(int place, const char *policy, size_t len)
+{
+	return kept[place].counters != NULL && memcmp(kept[place].policy, policy, len) == 0 &&
+		   kept[place].policy[len] == '\0';
+}
+
 TrCounters *
 tr_stats_of(const text *policy)
 {
 	const char *name = policy == NULL ? "" : VARDATA_ANY(policy);
 	size_t len = policy == NULL ? 0 : VARSIZE_ANY_EXHDR(policy);
-	int place;
 
 	/* no policy has such a name, but somebody may have put it into token */
 	if (len >= NAMEDATALEN)
@@ -212,11 +239,12 @@ tr_stats_of(const text *policy)
 		name = TR_STATS_OTHER;
 		len = strlen(name);
 	}
-	place = len == 0 ? 0 : (int) ((len + 3 * (uint8) name[0] + 7 * (uint8) name[len - 1]) % KEPT);
-	if (kept[place].counters != NULL && memcmp(kept[place].policy, name, len) == 0 &&
-		kept[place].policy[len] == '\0')
-		return kept[place].counters;
-	return table == NULL ? NULL : look_up(name, len, place);
+	if (is_kept(last_place, name, len))
+		return kept[last_place].counters;
+	last_place = len == 0 ? 0 : 1 + hash_bytes((const uint8 *) name, (int) len) % (KEPT - 1);
+	if (is_kept(last_place, name, len))
+		return kept[last_place].counters;
+	return table == NULL ? NULL : look_up(name, len, last_place);
 }
 
 void

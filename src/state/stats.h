@@ -4,7 +4,8 @@
  *
  * Counted by database, policy and TrStat.  What a call answered counts at once,
  * also where its transaction is rolled back; what a transaction changed counts
- * when it has committed.  Counting takes no lock and never raises.
+ * when it has committed.  A session takes a lock only when it meets a policy for
+ * the first time, or more of them than it can keep in mind.
  *
  * Bounded: policies that come when there is no more room are counted together,
  * as TR_STATS_OTHER.  No policy is known of a token whose secret did not match,
@@ -54,7 +55,7 @@ extern TrCounters *tr_stats_of(const text *policy);
 extern TrCounters *tr_stats_of_database(Oid database);
 
 /*
- * Count, at once.
+ * Count, at once.  Never raises.
  */
 extern void tr_stats_add(TrCounters *counters, TrStat stat, uint64 n);
 

@@ -7,7 +7,7 @@
 #   chaos_start, chaos_stop NAME MODE
 #   chaos_client FOLDER V W    start the client: validators, writers
 #   say COMMAND                tell it something; its answer is in $answer
-#   chaos_rules FILE...        check the tables (state.sql, cache.sql), one line of TAP a rule
+#   chaos_rules FILE...        check the tables (state.sql, cache.sql, stat.sql), one line of TAP a rule
 #   chaos_check NAME MIN MIN   stop both, and check the history
 . "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 
