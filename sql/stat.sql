@@ -70,6 +70,7 @@ SELECT token AS keyed FROM tr_issue('stat', 'regress_keyed') \gset
 BEGIN;
 SELECT reason FROM tr_validate(:'next');
 SELECT reason, count(*) FROM tr_validate_many(ARRAY[:'next', :'dead', :'dead', NULL, 'nonsense', :'token']) GROUP BY 1 ORDER BY 1;
+SELECT replayed FROM tr_rotate(:'token');
 SELECT reason FROM tr_rotate(:'dead');
 SELECT reason FROM tr_rotate(:'keyed');
 SELECT tr_revoke(:'dead');
@@ -105,6 +106,13 @@ SELECT regress.wait_for($$SELECT tr.tr_sweep() >= 0 AND count(*) = 0 FROM token_
     WHERE policy = 'regress_ends' AND status = 'rotating'$$);
 SELECT regress.wait_for($$SELECT sum(count) = 2 FROM tr.tr_stat WHERE policy = 'regress_ends' AND event = 'overlap_ended'$$);
 SELECT * FROM pg_temp.counted WHERE event = 'overlap_ended';
+
+-- The reuse of a dead token.
+SELECT i.token AS late FROM tr_issue('stat late', 'regress_ends') i, tr_rotate(i.token) r, tr_validate(r.token) v \gset
+BEGIN;
+SELECT reason FROM tr_rotate(:'late');
+ROLLBACK;
+SELECT * FROM pg_temp.counted WHERE event = 'rotation_refused';
 
 -- Who may look: pg_monitor.  Who may reset: the owner.
 CREATE ROLE regress_monitor IN ROLE pg_monitor;

@@ -24,6 +24,8 @@ tr_stat_name(TrStat stat, const char **event, const char **reason)
 		[TR_STAT_ROTATED_OPERATOR] = {TR_EVENT_ROTATED, "operator"},
 		[TR_STAT_ROTATION_CANCELLED] = {TR_EVENT_ROTATION_CANCELLED, NULL},
 		[TR_STAT_REPLAYED] = {TR_EVENT_REPLAYED, NULL},
+		[TR_STAT_REPLAYED_ELSEWHERE] = {TR_EVENT_REPLAYED_ELSEWHERE, NULL},
+		[TR_STAT_REPLAYED_AFTER_USE] = {TR_EVENT_REPLAYED_AFTER_USE, NULL},
 		[TR_STAT_REISSUED] = {TR_EVENT_REISSUED, NULL},
 		[TR_STAT_REVOKED] = {TR_EVENT_REVOKED, NULL},
 		[TR_STAT_OVERLAP_USED] = {TR_EVENT_OVERLAP_ENDED, "used"},
@@ -75,6 +77,7 @@ possible_reason(TrStat family, TrReason reason, bool of_policy)
 			return !of_policy && family == TR_STAT_VALIDATED;
 		case TR_REPLAY_ENDED:
 		case TR_PROOF_REQUIRED:
+		case TR_REUSE:
 		case TR_DISABLED:
 			return of_policy && family == TR_STAT_ROTATION_REFUSED;
 		default:

@@ -117,6 +117,7 @@ is_elsewhere(const TrEvent *event)
 void
 tr_note_replay(const TrToken *token, const TrToken *successor, bool used, const text *origin)
 {
+	TrStat stat = TR_STAT_REPLAYED;
 	TrEvent event;
 
 	tr_note_begin(&event, TR_EVENT_REPLAYED, token);
@@ -124,13 +125,19 @@ tr_note_replay(const TrToken *token, const TrToken *successor, bool used, const 
 	memcpy(event.successor, successor->id, TR_ID_BYTES);
 	set_origin(&event, origin);
 	if (is_elsewhere(&event))
+	{
 		strlcpy(event.event, TR_EVENT_REPLAYED_ELSEWHERE, sizeof(event.event));
+		stat = TR_STAT_REPLAYED_ELSEWHERE;
+	}
 	else if (used)
+	{
 		strlcpy(event.event, TR_EVENT_REPLAYED_AFTER_USE, sizeof(event.event));
+		stat = TR_STAT_REPLAYED_AFTER_USE;
+	}
 	snprintf(event.detail, sizeof(event.detail), "{\"successor_used\": %s}",
 			 used ? "true" : "false");
 	strlcpy(event.reason, tr_reason_text(TR_OK), sizeof(event.reason));
 	if (!tr_ring_put(&event, false))
 		tr_raise_ring_full();
-	tr_stats_add(tr_stats_of(token->policy), TR_STAT_REPLAYED, 1);
+	tr_stats_add(tr_stats_of(token->policy), stat, 1);
 }

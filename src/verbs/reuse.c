@@ -20,6 +20,7 @@
 #include "state/audit.h"
 #include "state/policy.h"
 #include "state/ring.h"
+#include "state/stats.h"
 #include "state/store.h"
 #include "verbs/ending.h"
 #include "verbs/reuse.h"
@@ -94,6 +95,7 @@ tr_reuse(TrRotate *rotate, TrReason reason)
 	done->level = GetCurrentTransactionNestLevel();
 	done->next = dones;
 	dones = done;
+	tr_stats_add(tr_stats_of(token->policy), TR_STAT_ROTATION_REFUSED + TR_REUSE, 1);
 	act(token, &policy, &done->event);
 	return TR_REUSE;
 }
