@@ -166,18 +166,15 @@ sub look_at_accepted
 	return;
 }
 
-# Whom a call ended, by what it answered.
+# Whom a call ended, by what it answered; tr_report_leak answers nothing.
 sub ended_by
 {
 	my ($f, $values, $answer) = @_;
 	my %arg = named($f, $values);
 	my $family = ($arg{family} // '') =~ /^(?:t|true)$/;
-	my $token = $f->{name} =~ /^tr_re(?:voke|port_leak)$/
+	my $token = $f->{name} eq 'tr_revoke'
 	  ? ($pool->those(sub { $_[0]{bodies}{ FuzzPool::body($arg{token} // '') } }))[0] : $pool->by_id($arg{token_id});
 
-	# it answers nothing, whatever it did
-	return grep { $_->{family} eq $token->{family} } $pool->those(sub { $_[0]{state} ne 'ghost' })
-	  if $f->{name} eq 'tr_report_leak' && $token && ($token->{owner} // '') eq 'fuzz_realm' && !$now{realm};
 	return unless $answer;
 	return grep { $_->{family} eq $token->{family} } $pool->those(sub { $_[0]{state} ne 'ghost' })
 	  if $token && $family && $f->{name} =~ /^tr_revoke(?:_id)?$/;
