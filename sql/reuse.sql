@@ -48,7 +48,8 @@ SELECT * FROM regress.trail('reuse grandparent');
 -- a rotation key is asked for, validating, an operator.
 CREATE TEMP TABLE keyed AS
 SELECT a.token AS t0, a.rotation_key AS k0, a.token_id AS id0, b.token AS t1
-FROM tr_issue('reuse keyed', 'regress_key') a, tr_rotate(a.token, a.rotation_key) b, tr_validate(b.token) v;
+FROM tr_issue('reuse keyed', 'regress_key') a, tr_rotate(a.token, a.rotation_key) b;
+SELECT (tr_validate(t1)).valid FROM keyed;
 SELECT (tr_rotate(regress.guess(t0), k0)).reason AS guessed, (tr_rotate(t0)).reason AS without_key,
     (tr_rotate(t0, regress.guess(k0))).reason AS wrong_key, (tr_validate(t0)).reason AS validated,
     (tr_rotate_id(id0)).reason AS by_id FROM keyed;
@@ -75,7 +76,8 @@ SELECT count(*) FROM regress.trail('reuse late') WHERE event = 'reuse';
 CREATE TEMP TABLE undone AS
 SELECT how, a.token AS t0, b.token AS t1
 FROM unnest(ARRAY['transaction', 'savepoint', 'statement', 'inner savepoint', 'kept savepoint']) u (how),
-    tr_issue('reuse ' || how, 'regress_family') a, tr_rotate(a.token) b, tr_validate(b.token) v;
+    tr_issue('reuse ' || how, 'regress_family') a, tr_rotate(a.token) b;
+SELECT count(*) FROM undone, tr_validate(t1) v WHERE v.valid;
 SELECT t0 AS t0_transaction FROM undone WHERE how = 'transaction' \gset
 SELECT t0 AS t0_savepoint FROM undone WHERE how = 'savepoint' \gset
 SELECT t0 AS t0_statement FROM undone WHERE how = 'statement' \gset
@@ -106,6 +108,38 @@ SELECT regress.wait_for($$SELECT count(*) = 5 FROM token_rotation.audit WHERE ev
     AND client_id IN ('reuse transaction', 'reuse savepoint', 'reuse statement', 'reuse inner savepoint', 'reuse kept savepoint')$$);
 SELECT how, (tr_validate(t1)).reason FROM undone ORDER BY 1;
 SELECT how, t.* FROM undone, regress.trail('reuse ' || how) t ORDER BY how, event;
+
+-- Where the rotation itself is rolled back there was no reuse.
+SELECT token AS whole FROM tr_issue('reuse whole', 'regress_family') \gset
+BEGIN;
+SELECT token AS whole_next FROM tr_rotate(:'whole') \gset
+SELECT valid FROM tr_validate(:'whole_next');
+SELECT reason FROM tr_rotate(:'whole');
+ROLLBACK;
+SELECT regress.wait_for($$SELECT count(*) = 1 FROM token_rotation.audit WHERE client_id = 'reuse whole' AND event = 'reuse'$$);
+SELECT * FROM regress.trail('reuse whole');
+SELECT valid FROM tr_validate(:'whole');
+
+-- Nor is it one to ask for what an operator has rotated, whose holder knows nothing.
+SELECT token AS theirs, token_id AS theirs_id FROM tr_issue('reuse operator', 'regress_family') \gset
+SELECT token AS given FROM tr_rotate_id(:'theirs_id') \gset
+SELECT valid FROM tr_validate(:'given');
+SELECT reason FROM tr_rotate(:'theirs');
+SELECT valid FROM tr_validate(:'given');
+
+-- A generation that was revoked on its own hides none; nor does an open replay
+-- window whose answer cannot be given any more.
+SELECT a.token AS g0, b.token AS g1, c.token AS g2
+FROM tr_issue('reuse gap', 'regress_family') a, tr_rotate(a.token) b, tr_rotate(b.token) c \gset
+SELECT tr_revoke_id(token_id) FROM token_rotation.tokens WHERE client_id = 'reuse gap' AND generation = 1;
+SELECT reason FROM tr_rotate(:'g0');
+SELECT reason FROM tr_validate(:'g2');
+INSERT INTO token_rotation.policy (name, ttl, overlap, replay_window, on_reuse) VALUES ('regress_open', '1 hour', '0', '1 hour', 'revoke_family');
+SELECT a.token AS w0, b.token AS w1, c.token AS w2
+FROM tr_issue('reuse window', 'regress_open') a, tr_rotate(a.token) b, tr_rotate(b.token) c \gset
+SELECT replayed FROM tr_rotate(:'w1');
+SELECT reason FROM tr_rotate(:'w0');
+SELECT reason FROM tr_validate(:'w2');
 
 -- Replays are no reuse; from elsewhere, or after the successor was used, they are
 -- events of their own.

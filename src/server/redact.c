@@ -13,6 +13,7 @@
 
 #include "tcop/tcopprot.h"
 #include "utils/elog.h"
+#include "utils/guc.h"
 
 #include "core/mask.h"
 #include "frame/settings.h"
@@ -50,6 +51,20 @@ has_nodes(const ErrorData *edata)
 }
 
 /*
+ * Has a message of this level a STATEMENT line?  As the server's log has it, where
+ * LOG lies between ERROR and FATAL.
+ */
+static bool
+shows_statement(int elevel)
+{
+	if (elevel == LOG || elevel == LOG_SERVER_ONLY)
+		return log_min_error_statement == LOG || log_min_error_statement <= ERROR;
+	if (log_min_error_statement == LOG)
+		return elevel >= FATAL;
+	return elevel >= log_min_error_statement;
+}
+
+/*
  * The STATEMENT line is no part of the message: it shows debug_query_string,
  * which is also the text that is being parsed and run, and so is not for us to
  * write to.  Point it to a masked copy, or leave the line out where there is no
@@ -61,7 +76,8 @@ mask_statement(ErrorData *edata)
 	static char *copy = NULL;
 	size_t len;
 
-	if (edata->hide_stmt || debug_query_string == NULL || debug_query_string == copy)
+	if (edata->hide_stmt || debug_query_string == NULL || debug_query_string == copy ||
+		!shows_statement(edata->elevel))
 		return;
 	free(copy);
 	len = strlen(debug_query_string);

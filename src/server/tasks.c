@@ -66,33 +66,51 @@ settle(TrEvent *event)
 }
 
 /*
- * Audit the proven events.
+ * Audit these events in one transaction; those that have to wait go behind the
+ * others.  Returns how many were settled.
+ */
+static int
+settle_batch(TrEvent *events, int *tickets, int count)
+{
+	int waiting[EVENT_BATCH];
+	TrSection section;
+	int settled = 0;
+	int left = 0;
+	int i;
+
+	tr_step_begin(&section);
+	for (i = 0; i < count; i++)
+	{
+		if (settle(&events[i]))
+			tickets[settled++] = tickets[i];
+		else
+			waiting[left++] = tickets[i];
+	}
+	tr_step_commit(&section);
+	TR_STOP_POINT("events_committed");
+	tr_ring_done(tickets, settled);
+	tr_ring_defer(waiting, left);
+	tr_step_settled();
+	return settled;
+}
+
+/*
+ * Audit the proven events.  When as many in a row had to wait as there can be, no
+ * others are left.
  */
 static void
 drain_proven(void)
 {
 	TrEvent *events = palloc(EVENT_BATCH * sizeof(TrEvent));
 	int tickets[EVENT_BATCH];
-	TrSection section;
-	int settled = 1;
+	int in_a_row = 0;
 	int count;
-	int i;
 
-	while (settled > 0 && (count = tr_ring_peek(events, tickets, EVENT_BATCH)) > 0 &&
-		   tr_step_go_on())
-	{
-		settled = 0;
-		tr_step_begin(&section);
-		for (i = 0; i < count; i++)
-			if (settle(&events[i]))
-				tickets[settled++] = tickets[i];
-		tr_step_commit(&section);
-		TR_STOP_POINT("events_committed");
-		tr_ring_done(tickets, settled);
-		tr_step_settled();
-	}
-	if (settled == 0)
-		tr_step_visit_by(GetCurrentTimestamp() + TR_VISIT_PAUSE);
+	while (in_a_row <= tr_ring_size / TR_RING_WAITING_SHARE &&
+		   (count = tr_ring_peek(events, tickets, EVENT_BATCH)) > 0 && tr_step_go_on())
+		in_a_row = settle_batch(events, tickets, count) > 0 ? 0 : in_a_row + count;
+	if (in_a_row > 0)
+		tr_step_visit_by(GetCurrentTimestamp() + USECS_PER_SEC);
 	pfree(events);
 }
 

@@ -122,11 +122,24 @@ tr_audit_write(const TrEvent *event, const char *detail)
 	tr_act_as_owner();
 }
 
-bool
-tr_audit_rotation_origin(const TrEvent *event, char *origin)
+/*
+ * A text column of the last result's first row; NULL is "".
+ */
+static void
+get_text(int column, char *to)
+{
+	bool isnull;
+	Datum value = tr_sql_value(0, column, &isnull);
+
+	if (!isnull)
+		text_to_cstring_buffer(DatumGetTextPP(value), to, TR_EVENT_TEXT);
+}
+
+void
+tr_audit_rotation(const TrEvent *event, char *origin, char *by)
 {
 	static TrSql sql = {
-		.text = "SELECT a.origin FROM token_rotation.audit a"
+		.text = "SELECT a.origin, a.reason FROM token_rotation.audit a"
 				" WHERE a.client_id OPERATOR(pg_catalog.=) $1"
 				" AND a.token_ref OPERATOR(pg_catalog.=) $2"
 				" AND a.event OPERATOR(pg_catalog.=) '" TR_EVENT_ROTATED "'"
@@ -135,17 +148,14 @@ tr_audit_rotation_origin(const TrEvent *event, char *origin)
 		.types = {TEXTOID, BYTEAOID},
 	};
 	Datum values[2];
-	Datum value;
-	bool isnull;
 
+	*origin = *by = '\0';
 	values[0] = CStringGetTextDatum(event->client_id);
 	values[1] = reference(event->token);
 	if (tr_sql_run(&sql, values, NULL) == 0)
-		return false;
-	value = tr_sql_value(0, 1, &isnull);
-	if (!isnull)
-		text_to_cstring_buffer(DatumGetTextPP(value), origin, TR_EVENT_TEXT);
-	return !isnull;
+		return;
+	get_text(1, origin);
+	get_text(2, by);
 }
 
 PG_FUNCTION_INFO_V1(tr_audit_guard);

@@ -17,9 +17,10 @@
 extern void tr_audit_write(const TrEvent *event, const char *detail);
 
 /*
- * Where did the last rotation of this event's token come from, as the trail has
- * it?  false: unknown.  Called inside a section; origin has TR_EVENT_TEXT bytes.
+ * Where did the last rotation of this event's token come from, and who made it
+ * ("holder", "operator"), as the trail has it?  Empty: unknown.  Called inside a
+ * section; both have TR_EVENT_TEXT bytes.
  */
-extern bool tr_audit_rotation_origin(const TrEvent *event, char *origin);
+extern void tr_audit_rotation(const TrEvent *event, char *origin, char *by);
 
 #endif /* TR_AUDIT_H */

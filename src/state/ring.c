@@ -154,8 +154,33 @@ taking(void)
 	return proven != NULL && OidIsValid(MyDatabaseId) && !RecoveryInProgress();
 }
 
-bool
-tr_ring_put(const TrEvent *event, bool count_loss)
+/*
+ * Is there a place among those that wait?  Under the lock.
+ */
+static bool
+may_wait(const TrEvent *event)
+{
+	int count = 0;
+	dlist_iter iter;
+
+	dlist_foreach (iter, &proven->queue)
+	{
+		ProvenSlot *slot = dlist_container(ProvenSlot, node, iter.cur);
+
+		if (strcmp(slot->event.event, event->event) != 0)
+			continue;
+		count++;
+		if (memcmp(slot->event.token, event->token, TR_ID_BYTES) == 0)
+			return false;
+	}
+	return count < tr_ring_size / TR_RING_WAITING_SHARE;
+}
+
+/*
+ * Put an event into the queue.
+ */
+static bool
+put_event(const TrEvent *event, bool waits, bool count_loss)
 {
 	TrDatabase *here;
 	bool put;
@@ -164,7 +189,7 @@ tr_ring_put(const TrEvent *event, bool count_loss)
 		return false;
 
 	LWLockAcquire(proven_lock, LW_EXCLUSIVE);
-	put = !dlist_is_empty(&proven->free);
+	put = !dlist_is_empty(&proven->free) && (!waits || may_wait(event));
 	if (put)
 	{
 		ProvenSlot *slot = dlist_container(ProvenSlot, node, dlist_pop_head_node(&proven->free));
@@ -180,6 +205,18 @@ tr_ring_put(const TrEvent *event, bool count_loss)
 		pg_atomic_fetch_add_u64(&here->lost_proven, 1);
 	tr_visits_ask(GetCurrentTimestamp());
 	return put;
+}
+
+bool
+tr_ring_put(const TrEvent *event, bool count_loss)
+{
+	return put_event(event, false, count_loss);
+}
+
+void
+tr_ring_put_waiting(const TrEvent *event)
+{
+	put_event(event, true, true);
 }
 
 /*
@@ -357,6 +394,20 @@ tr_ring_done(const int *tickets, int count)
 	LWLockAcquire(proven_lock, LW_EXCLUSIVE);
 	for (i = 0; i < count; i++)
 		remove_proven(&proven->slots[tickets[i]]);
+	LWLockRelease(proven_lock);
+}
+
+void
+tr_ring_defer(const int *tickets, int count)
+{
+	int i;
+
+	LWLockAcquire(proven_lock, LW_EXCLUSIVE);
+	for (i = 0; i < count; i++)
+	{
+		dlist_delete(&proven->slots[tickets[i]].node);
+		dlist_push_tail(&proven->queue, &proven->slots[tickets[i]].node);
+	}
 	LWLockRelease(proven_lock);
 }
 

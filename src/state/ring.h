@@ -41,6 +41,14 @@ extern void tr_ring_shmem_init(void);
 extern bool tr_ring_put(const TrEvent *event, bool count_loss);
 
 /*
+ * Put an event that the worker may have to leave for a while, because what it is
+ * about is locked.  At most one of its kind and token waits, and all of its kind
+ * take no more than this share of the ring; what does not fit is counted as lost.
+ */
+#define TR_RING_WAITING_SHARE 8
+extern void tr_ring_put_waiting(const TrEvent *event);
+
+/*
  * Count a refusal that proves nothing.
  */
 extern void tr_ring_junk(const char *event, const char *reason);
@@ -52,6 +60,11 @@ extern void tr_ring_junk(const char *event, const char *reason);
  */
 extern int tr_ring_peek(TrEvent *events, int *tickets, int max);
 extern void tr_ring_done(const int *tickets, int count);
+
+/*
+ * Likewise: put these behind all others.
+ */
+extern void tr_ring_defer(const int *tickets, int count);
 
 /*
  * Likewise for junk; tr_ring_junk_done subtracts what was copied, so that what

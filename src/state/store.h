@@ -29,8 +29,8 @@ extern bool tr_store_read(const uint8 *id, Snapshot snapshot, TrToken *token);
 extern bool tr_store_lock(const uint8 *id, TrToken *token);
 
 /*
- * Lock the family of a token that was read, without waiting.  false: somebody
- * holds it, or it is gone.
+ * Lock all tokens of the family of a token that was read, without waiting.  false:
+ * somebody holds one.
  */
 extern bool tr_store_try_family(const TrToken *token);
 

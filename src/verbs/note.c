@@ -109,9 +109,12 @@ static bool
 is_elsewhere(const TrEvent *event)
 {
 	char first[TR_EVENT_TEXT];
+	char by[TR_EVENT_TEXT];
 
-	return *event->origin != '\0' && tr_audit_rotation_origin(event, first) &&
-		   strcmp(first, event->origin) != 0;
+	if (*event->origin == '\0')
+		return false;
+	tr_audit_rotation(event, first, by);
+	return *first != '\0' && strcmp(first, event->origin) != 0;
 }
 
 void

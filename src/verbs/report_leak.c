@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "fmgr.h"
 #include "utils/snapmgr.h"
 
@@ -101,6 +102,8 @@ tr_report_leak(PG_FUNCTION_ARGS)
 	tr_catalog();
 	tr_xact_writes("tr_report_leak()");
 	source = tr_arg_note(fcinfo, 1, "source");
+	/* whatever comes of it: who asks for the number would know */
+	(void) GetTopTransactionId();
 	reason = report(tr_arg_text(fcinfo, 0), source);
 	if (reason != TR_OK)
 		tr_note_refusal(TR_EVENT_LEAK_REFUSED, reason, NULL, NULL);

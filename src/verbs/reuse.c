@@ -15,9 +15,11 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 #include "frame/settings.h"
 #include "state/audit.h"
+#include "state/cutoff.h"
 #include "state/policy.h"
 #include "state/ring.h"
 #include "state/stats.h"
@@ -36,21 +38,36 @@ typedef struct Done
 static Done *dones = NULL;
 
 /*
- * Was the successor accepted, as far as anybody knows?
+ * Did an operator rotate this token?  Then its holder has not heard of it.
  */
 static bool
-is_reuse(TrRotate *rotate, TrReason reason, const TrPolicy *policy)
+is_operators(const TrEvent *event)
+{
+	char origin[TR_EVENT_TEXT];
+	char by[TR_EVENT_TEXT];
+
+	tr_audit_rotation(event, origin, by);
+	return strcmp(by, "operator") == 0;
+}
+
+/*
+ * Is it a reuse?  The token and its successor are locked.
+ */
+static bool
+is_reuse(TrRotate *rotate, const TrPolicy *policy, const TrEvent *event)
 {
 	TrToken *successor = &rotate->successor;
 	TrRules rules = tr_rules();
+	TrReason verdict = tr_life_verdict(&rotate->token.life, rotate->now, &rules);
 	bool rotated = successor->life.rotated_at != TR_NEVER;
 
 	/* what was ended on purpose needs no second end */
-	if (successor->life.status == TR_REVOKED)
+	if (successor->life.status == TR_REVOKED && !rotated)
 		return false;
-	return tr_life_reused(&rotate->token.life, reason, rotated,
+	return tr_life_reused(&rotate->token.life, verdict, rotated,
 						  !rotated && tr_replay_accepted(successor), policy->ttl, rotate->now,
-						  &rules);
+						  &rules) &&
+		   !is_operators(event);
 }
 
 /*
@@ -73,6 +90,23 @@ act(const TrToken *token, const TrPolicy *policy, TrEvent *event)
 	tr_audit_write(event, psprintf("{\"ended\": %d}", ended));
 }
 
+/*
+ * Begin the event, in memory that lives as long as the transaction.
+ */
+static Done *
+begin_event(const TrRotate *rotate)
+{
+	Done *done = MemoryContextAlloc(TopTransactionContext, sizeof(Done));
+
+	tr_note_begin(&done->event, TR_EVENT_REUSE, &rotate->token);
+	done->event.has_successor = true;
+	memcpy(done->event.successor, rotate->successor.id, TR_ID_BYTES);
+	if (rotate->origin != NULL)
+		tr_event_text(done->event.origin, VARDATA_ANY(rotate->origin),
+					  VARSIZE_ANY_EXHDR(rotate->origin));
+	return done;
+}
+
 TrReason
 tr_reuse(TrRotate *rotate, TrReason reason)
 {
@@ -80,17 +114,16 @@ tr_reuse(TrRotate *rotate, TrReason reason)
 	TrPolicy policy;
 	Done *done;
 
-	if (!tr_policy_read(text_to_cstring(token->policy), &policy) ||
-		!tr_store_lock_successor(token, &rotate->successor) || !is_reuse(rotate, reason, &policy))
+	if (reason == TR_DISABLED || !tr_policy_read(text_to_cstring(token->policy), &policy) ||
+		!tr_store_lock_successor(token, &rotate->successor))
 		return reason;
+	done = begin_event(rotate);
+	if (!is_reuse(rotate, &policy, &done->event))
+	{
+		pfree(done);
+		return reason;
+	}
 
-	done = MemoryContextAlloc(TopTransactionContext, sizeof(Done));
-	tr_note_begin(&done->event, TR_EVENT_REUSE, token);
-	done->event.has_successor = true;
-	memcpy(done->event.successor, rotate->successor.id, TR_ID_BYTES);
-	if (rotate->origin != NULL)
-		tr_event_text(done->event.origin, VARDATA_ANY(rotate->origin),
-					  VARSIZE_ANY_EXHDR(rotate->origin));
 	/* from here on it is done again, whatever comes */
 	done->level = GetCurrentTransactionNestLevel();
 	done->next = dones;
@@ -100,24 +133,44 @@ tr_reuse(TrRotate *rotate, TrReason reason)
 	return TR_REUSE;
 }
 
+/*
+ * Read the token of an event as it is now.  false: it is gone.
+ */
+static bool
+read_again(TrRotate *rotate, const TrEvent *event)
+{
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	bool found = tr_store_read(event->token, snapshot, &rotate->token);
+
+	if (found)
+		tr_cutoff_apply(&rotate->token, snapshot);
+	UnregisterSnapshot(snapshot);
+	rotate->now = GetCurrentTimestamp();
+	return found;
+}
+
 bool
 tr_reuse_again(TrEvent *event)
 {
-	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
-	TrToken token;
+	TrRotate rotate = {0};
 	TrPolicy policy;
-	bool found = tr_store_read(event->token, snapshot, &token);
 
-	UnregisterSnapshot(snapshot);
-	if (!found || !tr_policy_read(text_to_cstring(token.policy), &policy))
+	if (read_again(&rotate, event) && tr_policy_read(text_to_cstring(rotate.token.policy), &policy))
 	{
-		/* pruned meanwhile: nothing is left to end */
-		tr_audit_write(event, NULL);
-		return true;
+		if (!tr_store_try_family(&rotate.token))
+			return false;
+		/* under the lock it may be another by now, and its successor may never have been */
+		if (read_again(&rotate, event) &&
+			tr_store_lock_successor(&rotate.token, &rotate.successor) &&
+			memcmp(rotate.successor.id, event->successor, TR_ID_BYTES) == 0 &&
+			is_reuse(&rotate, &policy, event))
+		{
+			act(&rotate.token, &policy, event);
+			return true;
+		}
 	}
-	if (!tr_store_try_family(&token))
-		return false;
-	act(&token, &policy, event);
+	strlcpy(event->reason, "rolled back", sizeof(event->reason));
+	tr_audit_write(event, "{\"ended\": 0}");
 	return true;
 }
 
@@ -130,7 +183,7 @@ at_end(XactEvent event, void *arg)
 	if (event == XACT_EVENT_ABORT)
 	{
 		for (; dones != NULL; dones = dones->next)
-			tr_ring_put(&dones->event, true);
+			tr_ring_put_waiting(&dones->event);
 	}
 	else if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_PREPARE)
 		dones = NULL;
@@ -153,7 +206,7 @@ at_subend(SubXactEvent event, SubTransactionId self, SubTransactionId parent, vo
 
 		if (done->level >= level && event == SUBXACT_EVENT_ABORT_SUB)
 		{
-			tr_ring_put(&done->event, true);
+			tr_ring_put_waiting(&done->event);
 			*link = done->next;
 			continue;
 		}

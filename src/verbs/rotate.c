@@ -198,11 +198,12 @@ rotate_locked(TrRotate *rotate)
 		case TR_ROTATION_MAKE:
 			return make_successor(rotate);
 		case TR_ROTATION_REPLAY:
-			return tr_replay(rotate);
+			reason = tr_replay(rotate);
+			break;
 		case TR_ROTATION_REFUSE:
 			break;
 	}
-	return rotate->by_id ? reason : tr_reuse(rotate, reason);
+	return reason == TR_OK || rotate->by_id ? reason : tr_reuse(rotate, reason);
 }
 
 /*

@@ -7,6 +7,8 @@
 #  2. The same crowd with one dishonest copy of each store among them: each is found.
 #  3. A thief whose call is rolled back while another session holds the family: the
 #     worker does it as soon as it can, and nothing else waits for that.
+#     So do events of many tokens that one session holds, and one locked member
+#     of a family.
 #  4. A backend that is killed in the transaction: the attempt is lost, the next one
 #     is found.
 #
@@ -160,6 +162,54 @@ $holder->query_safe('ROLLBACK');
 $holder->quit;
 poll($node, 'the reuse is recorded at last', q{SELECT count(*) = 1 FROM token_rotation.audit WHERE client_id = 'held' AND event = 'reuse'});
 is(verdict($node, $used->{token}), 'revoked', 'and the successor has ended');
+
+# One session holds the families of more tokens than the worker looks at at once,
+# and rolls the reuse of each back.
+$node->safe_psql('postgres', q{
+	CREATE TABLE stuck AS SELECT i.token, r.token AS next FROM generate_series(1, 150) g, LATERAL tr_issue('stuck ' || g, 'at_once') i,
+		LATERAL tr_rotate(i.token) r;
+	SELECT count(*) FROM stuck, tr_validate(next);
+	CREATE PROCEDURE hold() LANGUAGE plpgsql AS $$
+	DECLARE
+		t record;
+	BEGIN
+		FOR t IN SELECT token FROM stuck LOOP
+			PERFORM 1 FROM token_rotation.token k JOIN tr_validate(t.token) v USING (token_id) FOR UPDATE OF k;
+			BEGIN
+				PERFORM tr_rotate(t.token);
+				RAISE EXCEPTION 'undone';
+			EXCEPTION WHEN raise_exception THEN
+			END;
+		END LOOP;
+	END $$;
+});
+my $idle = $node->background_psql('postgres');
+$idle->query_safe('BEGIN; CALL hold()');
+is(rotate($node, $dead->{token})->{reason}, 'revoked', 'something else is refused');
+poll($node, 'and recorded', q{SELECT count(*) = 2 FROM token_rotation.audit WHERE client_id = 'dead' AND event = 'rotation_refused'});
+is(audit_count($node, "client_id LIKE 'stuck%' AND event = 'reuse'"), 0, 'while what is held waits');
+$idle->query_safe('ROLLBACK');
+$idle->quit;
+poll($node, 'until it is let go', q{SELECT count(*) = 150 FROM token_rotation.audit WHERE client_id LIKE 'stuck%' AND event = 'reuse'});
+is(value($node, 'SELECT count(*) FROM stuck, tr_validate(next) v WHERE v.valid'), 0, 'and their families end');
+
+# A member is held, not the first one.
+my $first = issue($node, "'member', 'at_once'");
+my $middle = rotate($node, $first->{token});
+my $newest = rotate($node, $middle->{token});
+is(verdict($node, $newest->{token}), 'ok', 'a family of three');
+kill 'STOP', $launcher;
+$node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'token_rotation worker'");
+$node->safe_psql('postgres', "BEGIN; SELECT tr_rotate('$first->{token}'); ROLLBACK");
+$idle = $node->background_psql('postgres');
+$idle->query_safe("BEGIN; SELECT 1 FROM token_rotation.token WHERE token_id = '$newest->{token_id}' FOR UPDATE");
+is(rotate($node, $dead->{token})->{reason}, 'revoked', 'something else is refused');
+kill 'CONT', $launcher;
+poll($node, 'and recorded while a member is held', q{SELECT count(*) = 3 FROM token_rotation.audit WHERE client_id = 'dead' AND event = 'rotation_refused'});
+$idle->query_safe('ROLLBACK');
+$idle->quit;
+poll($node, 'then the family ends', q{SELECT count(*) = 1 FROM token_rotation.audit WHERE client_id = 'member' AND event = 'reuse'});
+is(verdict($node, $newest->{token}), 'revoked', 'all of it');
 
 # --- 4. Killed --------------------------------------------------------------
 
