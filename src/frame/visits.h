@@ -68,7 +68,7 @@ typedef struct TrVisitState
 	bool launcher;			/* it is there */
 	bool known;				/* the current database is; otherwise nothing below is filled */
 	TimestampTz last_visit; /* TR_NEVER: none yet */
-	TimestampTz due;		/* when the next one is; TR_FOREVER: somebody is inside */
+	TimestampTz due;		/* when the next one is, or the one that goes on was */
 	int failures;			/* as in TrDatabase, like the next two */
 	int error;
 	TimestampTz error_at;

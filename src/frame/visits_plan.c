@@ -260,7 +260,7 @@ tr_visits_state(TrVisitState *state, TimestampTz now)
 		return;
 	LWLockAcquire(tr_visits_lock, LW_SHARED);
 	state->last_visit = entry->last_visit;
-	state->due = entry->visitor != 0 || entry->worker_slot != -1 ? TR_FOREVER : due_at(entry, now);
+	state->due = due_at(entry, now);
 	state->failures = entry->failures;
 	state->error = entry->error;
 	state->error_at = entry->error_at;
