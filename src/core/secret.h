@@ -2,8 +2,8 @@
  * secret.h
  *	  Hashing, deriving, comparing and wiping secrets.
  *
- * SHA-256 (FIPS 180-4) and HMAC (RFC 2104) are OpenSSL's.  Functions that use
- * it return false when it fails; callers must then refuse.
+ * SHA-256 (FIPS 180-4) is OpenSSL's, and HMAC (RFC 2104) rests on it.  Functions
+ * that use it return false when it fails; callers must then refuse.
  */
 #ifndef TR_SECRET_H
 #define TR_SECRET_H
@@ -51,8 +51,19 @@ extern bool tr_secret_derive(TrDerived what, const char proof[TR_SECRET_CHARS],
 							 const uint8_t successor[TR_ID_BYTES], char out[TR_SECRET_CHARS]);
 
 /*
- * Are the two hashes equal?  Takes the same time whatever they hold.
+ * HMAC-SHA-256 with a key of 32 bytes, of a message that comes in pieces: begin,
+ * any number of pieces, end with the same key.  One at a time, and no other hash
+ * meanwhile.
  */
+extern bool tr_hmac_begin(const uint8_t key[TR_HASH_BYTES]);
+extern bool tr_hmac_add(const void *data, size_t len);
+extern bool tr_hmac_end(const uint8_t key[TR_HASH_BYTES], uint8_t out[TR_HASH_BYTES]);
+
+/*
+ * Are so many bytes equal, and are two hashes?  Takes the same time whatever they
+ * hold.
+ */
+extern bool tr_bytes_equal(const uint8_t *a, const uint8_t *b, size_t len);
 extern bool tr_hash_equal(const uint8_t a[TR_HASH_BYTES], const uint8_t b[TR_HASH_BYTES]);
 
 /*
