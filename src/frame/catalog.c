@@ -176,6 +176,10 @@ fill(TrCatalog *c)
 	c->blocked_pkey = relation_of(schema, "blocked_client_pkey");
 	c->audit = relation_of(schema, "audit");
 	c->audit_seq = relation_of(schema, "audit_seq");
+	c->token_key_id = get_attnum(c->token, "key_id");
+	c->cache_key_id = get_attnum(c->cache, "key_id");
+	c->cache_family_id = get_attnum(c->cache, "family_id");
+	c->cache_rotation_key = get_attnum(c->cache, "rotation_key");
 	c->owner = owner_of(c->token);
 	c->worker = get_role_oid(TR_WORKER_ROLE, true);
 }
@@ -195,6 +199,12 @@ tr_catalog(void)
 		catalog_known = true;
 	}
 	return &catalog;
+}
+
+bool
+tr_catalog_keyed(void)
+{
+	return tr_catalog()->token_key_id != InvalidAttrNumber;
 }
 
 bool

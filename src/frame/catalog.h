@@ -32,6 +32,12 @@ typedef struct TrCatalog
 	Oid blocked_pkey;
 	Oid audit;
 	Oid audit_seq;
+
+	/* Columns that 0.3 added, behind any that a DBA had; 0 in an earlier version. */
+	AttrNumber token_key_id;
+	AttrNumber cache_key_id;
+	AttrNumber cache_family_id;
+	AttrNumber cache_rotation_key;
 } TrCatalog;
 
 /*
@@ -40,6 +46,11 @@ typedef struct TrCatalog
  * version is none that this library serves.
  */
 extern const TrCatalog *tr_catalog(void);
+
+/*
+ * Has the installed version columns for server keys?
+ */
+extern bool tr_catalog_keyed(void);
 
 /*
  * Is the extension installed here?  Never raises; for the worker.

@@ -24,6 +24,7 @@ typedef struct TrToken
 	uint8 id[TR_ID_BYTES];
 	TrLife life; /* cutoff and blocked are filled by state/cutoff.c */
 	TimestampTz refresh_at;
+	int32 key_id; /* number of the server key that the hashes are made with; 0: none */
 	uint8 secret_hash[TR_HASH_BYTES];
 	text *client_id;
 	text *policy;
@@ -33,13 +34,15 @@ typedef struct TrToken
 	TimestampTz first_used_at; /* TR_NEVER: not yet */
 	TimestampTz last_used_at;  /* likewise */
 
+	/* The cache knows these two only where there is a key_id. */
+	uint8 family[TR_ID_BYTES];
+	bool has_rotation_hash;
+
 	/* From here on known to token only, not to the cache. */
 	text *prefix;
-	uint8 family[TR_ID_BYTES];
 	int32 generation;
 	bool has_predecessor;
 	uint8 predecessor[TR_ID_BYTES];
-	bool has_rotation_hash;
 	uint8 rotation_hash[TR_HASH_BYTES];
 	Interval *ttl; /* NULL: the policy's */
 	TimestampTz revoked_at;

@@ -83,35 +83,61 @@ tr_rows_lock(TrRows *rows, LockTupleMode mode)
 }
 
 /*
- * Take a tuple apart whose table has more columns than are asked for.
+ * Has the table just these columns, in this order?
+ */
+static bool
+are_all(const TrColumns *columns, TupleDesc desc)
+{
+	int i;
+
+	for (i = 0; i < columns->late; i++)
+		if (columns->at[i] != columns->first + i + 1)
+			return false;
+	return desc->natts == columns->first + columns->late;
+}
+
+/*
+ * Take a tuple apart whose table has other columns, too, or not all of them.
  */
 static void
-deform_first(HeapTuple tuple, TupleDesc desc, int columns, Datum *values, bool *nulls)
+deform_some(HeapTuple tuple, TupleDesc desc, const TrColumns *columns, Datum *values, bool *nulls)
 {
 	Datum *all_values = palloc(desc->natts * sizeof(Datum));
 	bool *all_nulls = palloc(desc->natts * sizeof(bool));
+	int i;
 
 	heap_deform_tuple(tuple, desc, all_values, all_nulls);
-	memcpy(values, all_values, columns * sizeof(Datum));
-	memcpy(nulls, all_nulls, columns * sizeof(bool));
+	memcpy(values, all_values, columns->first * sizeof(Datum));
+	memcpy(nulls, all_nulls, columns->first * sizeof(bool));
+	for (i = 0; i < columns->late; i++)
+	{
+		int at = columns->at[i] - 1;
+
+		nulls[columns->first + i] = at < 0 || all_nulls[at];
+		values[columns->first + i] = at < 0 ? (Datum) 0 : all_values[at];
+	}
 	pfree(all_values);
 	pfree(all_nulls);
 }
 
+/*
+ * Columns that were added have types of a fixed length; among the first ones there
+ * are others.
+ */
 void
-tr_rows_copy(TrRows *rows, int columns, Datum *values, bool *nulls)
+tr_rows_copy(TrRows *rows, const TrColumns *columns, Datum *values, bool *nulls)
 {
 	TupleDesc desc = RelationGetDescr(rows->heap);
 	HeapTuple tuple = ExecCopySlotHeapTuple(rows->slot);
 	int i;
 
-	if (desc->natts == columns)
+	if (are_all(columns, desc))
 		heap_deform_tuple(tuple, desc, values, nulls);
-	else if (desc->natts > columns)
-		deform_first(tuple, desc, columns, values, nulls);
+	else if (desc->natts >= columns->first)
+		deform_some(tuple, desc, columns, values, nulls);
 	else
 		elog(ERROR, "table \"%s\" lacks columns", RelationGetRelationName(rows->heap));
-	for (i = 0; i < columns; i++)
+	for (i = 0; i < columns->first; i++)
 	{
 		if (!nulls[i] && TupleDescAttr(desc, i)->attlen == -1)
 			values[i] = tr_plain_datum(values[i]);
@@ -155,8 +181,8 @@ tr_key_text(ScanKey key, AttrNumber column, Datum value)
 }
 
 bool
-tr_row_read(Oid heap, Oid index, const uint8 *uuid, Snapshot snapshot, int columns, Datum *values,
-			bool *nulls)
+tr_row_read(Oid heap, Oid index, const uint8 *uuid, Snapshot snapshot, const TrColumns *columns,
+			Datum *values, bool *nulls)
 {
 	TrRows rows;
 	ScanKeyData key;
@@ -173,8 +199,8 @@ tr_row_read(Oid heap, Oid index, const uint8 *uuid, Snapshot snapshot, int colum
 }
 
 bool
-tr_row_lock(Oid heap, Oid index, const uint8 *uuid, LockTupleMode mode, int columns, Datum *values,
-			bool *nulls)
+tr_row_lock(Oid heap, Oid index, const uint8 *uuid, LockTupleMode mode, const TrColumns *columns,
+			Datum *values, bool *nulls)
 {
 	TrRows rows;
 	ScanKeyData key;

@@ -11,6 +11,7 @@
 
 #include "postgres.h"
 
+#include "access/attnum.h"
 #include "access/genam.h"
 #include "access/skey.h"
 #include "executor/tuptable.h"
@@ -18,6 +19,19 @@
 #include "storage/lockdefs.h"
 #include "utils/rel.h"
 #include "utils/snapshot.h"
+
+/*
+ * Which columns are taken: the first ones of the table, then some that an update
+ * of the extension added, behind any that a DBA had.  Their place differs from one
+ * database to the next; 0: there is none, and it is NULL.
+ */
+#define TR_LATE_MAX 3
+typedef struct TrColumns
+{
+	int first;
+	int late;
+	AttrNumber at[TR_LATE_MAX];
+} TrColumns;
 
 /* A scan over the rows with one key. */
 typedef struct TrRows
@@ -59,11 +73,10 @@ extern bool tr_rows_next(TrRows *rows);
 extern bool tr_rows_lock(TrRows *rows, LockTupleMode mode);
 
 /*
- * Take the first columns of the row in the slot apart, from a copy in
- * CurrentMemoryContext that outlives the scan; nothing in it is compressed or
- * points into a TOAST table.  A table may have columns that a DBA added behind ours.
+ * Take columns of the row in the slot apart, from a copy in CurrentMemoryContext
+ * that outlives the scan; nothing in it is compressed or points into a TOAST table.
  */
-extern void tr_rows_copy(TrRows *rows, int columns, Datum *values, bool *nulls);
+extern void tr_rows_copy(TrRows *rows, const TrColumns *columns, Datum *values, bool *nulls);
 
 /*
  * A variable-length value that is neither compressed nor in a TOAST table, so
@@ -84,9 +97,9 @@ extern void tr_key_text(ScanKey key, AttrNumber column, Datum value);
  * caller's fresh snapshot.  false: none.  The second one locks the row first,
  * waiting for it if need be, and reads its newest version.
  */
-extern bool tr_row_read(Oid heap, Oid index, const uint8 *uuid, Snapshot snapshot, int columns,
-						Datum *values, bool *nulls);
-extern bool tr_row_lock(Oid heap, Oid index, const uint8 *uuid, LockTupleMode mode, int columns,
-						Datum *values, bool *nulls);
+extern bool tr_row_read(Oid heap, Oid index, const uint8 *uuid, Snapshot snapshot,
+						const TrColumns *columns, Datum *values, bool *nulls);
+extern bool tr_row_lock(Oid heap, Oid index, const uint8 *uuid, LockTupleMode mode,
+						const TrColumns *columns, Datum *values, bool *nulls);
 
 #endif /* TR_ROWS_H */

@@ -27,6 +27,7 @@ CREATE TABLE token_rotation.token (
     last_used_at timestamptz,
     revoked_at timestamptz,
     revoked_reason text,
+    key_id integer,
     CONSTRAINT token_pkey PRIMARY KEY (token_id),
     CONSTRAINT token_status_check
         CHECK (status IN ('active', 'rotating', 'revoked', 'expired')),
@@ -72,8 +73,8 @@ COMMENT ON COLUMN token_rotation.token.client_id IS 'whom the token was issued t
 COMMENT ON COLUMN token_rotation.token.policy IS 'name of its policy';
 COMMENT ON COLUMN token_rotation.token.owner IS 'its realm: the name of the role that owns it';
 COMMENT ON COLUMN token_rotation.token.status IS 'active, rotating, revoked or expired, as recorded; the verdict also weighs time, cutoffs and blocks';
-COMMENT ON COLUMN token_rotation.token.secret_hash IS 'SHA-256 of the secret';
-COMMENT ON COLUMN token_rotation.token.rotation_hash IS 'SHA-256 of the rotation key''s secret, where rotating needs one';
+COMMENT ON COLUMN token_rotation.token.secret_hash IS 'SHA-256 of the secret; with a server key, 16 bytes of a MAC of the row and 16 of a MAC of row and secret';
+COMMENT ON COLUMN token_rotation.token.rotation_hash IS 'SHA-256 of the rotation key''s secret, where rotating needs one; with a server key, a MAC of it and the row';
 COMMENT ON COLUMN token_rotation.token.scopes IS 'what the token may be used for';
 COMMENT ON COLUMN token_rotation.token.metadata IS 'the issuer''s own data, an object of at most 4 kB';
 COMMENT ON COLUMN token_rotation.token.ttl IS 'the shorter life that the issuer asked for; successors keep it';
@@ -87,6 +88,7 @@ COMMENT ON COLUMN token_rotation.token.first_used_at IS 'when it was first accep
 COMMENT ON COLUMN token_rotation.token.last_used_at IS 'when it was last accepted, copied from the cache at most hourly and at its end';
 COMMENT ON COLUMN token_rotation.token.revoked_at IS 'when it was revoked';
 COMMENT ON COLUMN token_rotation.token.revoked_reason IS 'why, as the caller said';
+COMMENT ON COLUMN token_rotation.token.key_id IS 'number of the server key that the hashes are made with; NULL: none';
 
 CREATE UNIQUE INDEX token_predecessor ON token_rotation.token (predecessor_id)
     WHERE predecessor_id IS NOT NULL;
@@ -128,6 +130,9 @@ CREATE UNLOGGED TABLE token_rotation.token_cache (
     first_used_at timestamptz,
     last_used_at timestamptz,
     use_count bigint NOT NULL DEFAULT 0,
+    key_id integer,
+    family_id uuid,
+    rotation_key boolean,
     CONSTRAINT token_cache_pkey PRIMARY KEY (token_id),
     CONSTRAINT token_cache_nonce_check
         CHECK (pg_catalog.octet_length(nonce) OPERATOR(pg_catalog.=) 32),
@@ -158,6 +163,9 @@ COMMENT ON COLUMN token_rotation.token_cache.nonce IS 'the missing half of the s
 COMMENT ON COLUMN token_rotation.token_cache.first_used_at IS 'when it was first accepted';
 COMMENT ON COLUMN token_rotation.token_cache.last_used_at IS 'when it was last accepted, as flushed by the worker';
 COMMENT ON COLUMN token_rotation.token_cache.use_count IS 'how often it was accepted since the cache was filled';
+COMMENT ON COLUMN token_rotation.token_cache.key_id IS 'as in token';
+COMMENT ON COLUMN token_rotation.token_cache.family_id IS 'as in token, where there is a key_id: part of what the hash covers';
+COMMENT ON COLUMN token_rotation.token_cache.rotation_key IS 'does rotating need a rotation key? Likewise';
 
 CREATE INDEX token_cache_replay ON token_rotation.token_cache (replay_ends_at)
     WHERE nonce IS NOT NULL;

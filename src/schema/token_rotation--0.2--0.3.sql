@@ -96,3 +96,14 @@ END
 $$;
 GRANT SELECT ON @extschema@.tr_stat TO pg_monitor;
 GRANT EXECUTE ON FUNCTION @extschema@.tr_stat_counters(), @extschema@.tr_health() TO pg_monitor;
+
+-- Server keys.  No row changes: tokens without a key have NULL in all of these.
+ALTER TABLE token_rotation.token ADD COLUMN key_id integer;
+COMMENT ON COLUMN token_rotation.token.key_id IS 'number of the server key that the hashes are made with; NULL: none';
+COMMENT ON COLUMN token_rotation.token.secret_hash IS 'SHA-256 of the secret; with a server key, 16 bytes of a MAC of the row and 16 of a MAC of row and secret';
+COMMENT ON COLUMN token_rotation.token.rotation_hash IS 'SHA-256 of the rotation key''s secret, where rotating needs one; with a server key, a MAC of it and the row';
+ALTER TABLE token_rotation.token_cache ADD COLUMN key_id integer, ADD COLUMN family_id uuid,
+    ADD COLUMN rotation_key boolean;
+COMMENT ON COLUMN token_rotation.token_cache.key_id IS 'as in token';
+COMMENT ON COLUMN token_rotation.token_cache.family_id IS 'as in token, where there is a key_id: part of what the hash covers';
+COMMENT ON COLUMN token_rotation.token_cache.rotation_key IS 'does rotating need a rotation key? Likewise';

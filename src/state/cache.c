@@ -39,15 +39,36 @@ enum
 	COL_FIRST_USED_AT,
 	COL_LAST_USED_AT,
 	COL_USE_COUNT,
+	/* added by 0.3, wherever they stand; all of them NULL where there is no server key */
+	COL_KEY_ID,
+	COL_FAMILY_ID,
+	COL_ROTATION_KEY,
 	COLUMNS
 };
+#define FIRST_COLUMNS COL_KEY_ID
 
-#define STATE_ARGS 15
+/* The state of a token as arguments: the columns to the nonce, then those that 0.3 added. */
+#define STATE_ARGS 18
+#define STATE_ARGS_BEFORE 15
 static const Oid state_types[STATE_ARGS] = {
-	UUIDOID,		TEXTOID,		BYTEAOID,		TEXTOID,		TEXTOID,
-	TEXTOID,		TEXTARRAYOID,	JSONBOID,		TIMESTAMPTZOID, TIMESTAMPTZOID,
-	TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, BYTEAOID,
+	UUIDOID,		TEXTOID,		BYTEAOID,		TEXTOID,		TEXTOID,		TEXTOID,
+	TEXTARRAYOID,	JSONBOID,		TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
+	TIMESTAMPTZOID, TIMESTAMPTZOID, BYTEAOID,		INT4OID,		UUIDOID,		BOOLOID,
 };
+
+/*
+ * The columns in this database.
+ */
+static TrColumns
+columns_here(const TrCatalog *catalog)
+{
+	TrColumns columns = {
+		FIRST_COLUMNS,
+		3,
+		{catalog->cache_key_id, catalog->cache_family_id, catalog->cache_rotation_key}};
+
+	return columns;
+}
 
 /*
  * A time that may be NULL, which stands for the given value.
@@ -72,17 +93,35 @@ copy_bytes(uint8 *to, Datum value)
 	return true;
 }
 
+/*
+ * Read what only tokens with a server key have.  false: a damaged row.
+ */
+static bool
+read_key(TrToken *token, const Datum *values, const bool *nulls)
+{
+	token->key_id = nulls[COL_KEY_ID] ? 0 : DatumGetInt32(values[COL_KEY_ID]);
+	if (nulls[COL_KEY_ID])
+		return true;
+	if (nulls[COL_FAMILY_ID] || nulls[COL_ROTATION_KEY])
+		return false;
+	memcpy(token->family, DatumGetUUIDP(values[COL_FAMILY_ID]), TR_ID_BYTES);
+	token->has_rotation_hash = DatumGetBool(values[COL_ROTATION_KEY]);
+	return true;
+}
+
 bool
 tr_cache_read(const uint8 *id, Snapshot snapshot, TrToken *token)
 {
 	const TrCatalog *catalog = tr_catalog();
+	TrColumns columns = columns_here(catalog);
 	Datum values[COLUMNS];
 	bool nulls[COLUMNS];
 
-	if (!tr_row_read(catalog->cache, catalog->cache_pkey, id, snapshot, COLUMNS, values, nulls))
+	if (!tr_row_read(catalog->cache, catalog->cache_pkey, id, snapshot, &columns, values, nulls))
 		return false;
 	/* the mark of a complete cache is no token, and a damaged row is no answer */
-	if (nulls[COL_STATUS] || !copy_bytes(token->secret_hash, values[COL_SECRET_HASH]))
+	if (nulls[COL_STATUS] || !copy_bytes(token->secret_hash, values[COL_SECRET_HASH]) ||
+		!read_key(token, values, nulls))
 		return false;
 
 	memcpy(token->id, id, TR_ID_BYTES);
@@ -109,13 +148,14 @@ bool
 tr_cache_lock(const uint8 *id, TrCached *cached)
 {
 	const TrCatalog *catalog = tr_catalog();
+	TrColumns columns = columns_here(catalog);
 	Datum values[COLUMNS];
 	bool nulls[COLUMNS];
 
 	memset(cached, 0, sizeof(*cached));
 	cached->first_used_at = TR_NEVER;
 	cached->last_used_at = TR_NEVER;
-	if (!tr_row_lock(catalog->cache, catalog->cache_pkey, id, LockTupleNoKeyExclusive, COLUMNS,
+	if (!tr_row_lock(catalog->cache, catalog->cache_pkey, id, LockTupleNoKeyExclusive, &columns,
 					 values, nulls))
 		return false;
 	cached->has_nonce = !nulls[COL_NONCE] && copy_bytes(cached->nonce, values[COL_NONCE]);
@@ -148,16 +188,21 @@ set_time(Datum *values, char *nulls, int i, TimestampTz value, TimestampTz ifnul
 }
 
 /*
- * Run a statement whose arguments are the state of a token.
+ * Run one of two statements whose arguments are the state of a token: the first
+ * where the installed version has columns for server keys.
  */
 static uint64
-run_with_state(TrSql *sql, const TrToken *token, const uint8 *nonce)
+run_with_state(TrSql sqls[2], const TrToken *token, const uint8 *nonce)
 {
+	bool keyed = tr_catalog_keyed();
+	TrSql *sql = keyed ? &sqls[0] : &sqls[1];
 	Datum values[STATE_ARGS];
 	char nulls[STATE_ARGS];
+	int i;
 
 	if (sql->plan == NULL)
 		memcpy(sql->types, state_types, sizeof(state_types));
+	sql->nargs = keyed ? STATE_ARGS : STATE_ARGS_BEFORE;
 	memset(nulls, ' ', sizeof(nulls));
 	values[COL_TOKEN_ID] = PointerGetDatum(token->id);
 	values[COL_STATUS] = CStringGetTextDatum(tr_status_text(token->life.status));
@@ -175,6 +220,11 @@ run_with_state(TrSql *sql, const TrToken *token, const uint8 *nonce)
 	set_time(values, nulls, COL_REPLAY_ENDS_AT, token->life.replay_ends_at, TR_NEVER);
 	nulls[COL_NONCE] = nonce == NULL ? 'n' : ' ';
 	values[COL_NONCE] = nonce == NULL ? (Datum) 0 : bytes_datum(nonce);
+	values[STATE_ARGS_BEFORE] = Int32GetDatum(token->key_id);
+	values[STATE_ARGS_BEFORE + 1] = PointerGetDatum(token->family);
+	values[STATE_ARGS_BEFORE + 2] = BoolGetDatum(token->has_rotation_hash);
+	for (i = STATE_ARGS_BEFORE; i < STATE_ARGS; i++)
+		nulls[i] = token->key_id == 0 ? 'n' : ' ';
 	return tr_sql_run(sql, values, nulls);
 }
 
@@ -184,15 +234,17 @@ run_with_state(TrSql *sql, const TrToken *token, const uint8 *nonce)
 static void
 insert_row(const TrToken *token, const uint8 *nonce)
 {
-	static TrSql sql = {
-		.text = "INSERT INTO token_rotation.token_cache (token_id, status, secret_hash,"
-				" client_id, policy, owner, scopes, metadata, issued_at, expires_at, refresh_at,"
-				" rotated_at, overlap_ends_at, replay_ends_at, nonce)"
-				" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
-		.nargs = STATE_ARGS,
+#define INSERT(columns, values)                                                                    \
+	"INSERT INTO token_rotation.token_cache (token_id, status, secret_hash, client_id, policy,"    \
+	" owner, scopes, metadata, issued_at, expires_at, refresh_at, rotated_at, overlap_ends_at,"    \
+	" replay_ends_at, nonce" columns ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,"     \
+	" $12, $13, $14, $15" values ")"
+	static TrSql sqls[2] = {
+		{.text = INSERT(", key_id, family_id, rotation_key", ", $16, $17, $18")},
+		{.text = INSERT("", "")},
 	};
 
-	run_with_state(&sql, token, nonce);
+	run_with_state(sqls, token, nonce);
 }
 
 void
@@ -204,18 +256,19 @@ tr_cache_insert(const TrToken *token)
 void
 tr_cache_update(const TrToken *token, const uint8 *nonce)
 {
-	static TrSql sql = {
-		.text = "UPDATE token_rotation.token_cache SET status = $2, secret_hash = $3,"
-				" client_id = $4, policy = $5, owner = $6, scopes = $7, metadata = $8,"
-				" issued_at = $9, expires_at = $10, refresh_at = $11, rotated_at = $12,"
-				" overlap_ends_at = $13, replay_ends_at = $14, nonce = $15"
-				" WHERE token_id OPERATOR(pg_catalog.=) $1",
-		.nargs = STATE_ARGS,
+#define UPDATE(columns)                                                                            \
+	"UPDATE token_rotation.token_cache SET status = $2, secret_hash = $3, client_id = $4,"         \
+	" policy = $5, owner = $6, scopes = $7, metadata = $8, issued_at = $9, expires_at = $10,"      \
+	" refresh_at = $11, rotated_at = $12, overlap_ends_at = $13, replay_ends_at = $14,"            \
+	" nonce = $15" columns " WHERE token_id OPERATOR(pg_catalog.=) $1"
+	static TrSql sqls[2] = {
+		{.text = UPDATE(", key_id = $16, family_id = $17, rotation_key = $18")},
+		{.text = UPDATE("")},
 	};
 	TrCached cached;
 
 	if (tr_cache_lock(token->id, &cached))
-		run_with_state(&sql, token, nonce);
+		run_with_state(sqls, token, nonce);
 	else
 		insert_row(token, nonce);
 	tr_wipe(&cached, sizeof(cached));

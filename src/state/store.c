@@ -45,14 +45,17 @@ enum
 	COL_LAST_USED_AT,
 	COL_REVOKED_AT,
 	COL_REVOKED_REASON,
+	COL_KEY_ID, /* added by 0.3, wherever it stands */
 	COLUMNS
 };
+#define FIRST_COLUMNS COL_KEY_ID
 
 #define ALL_COLUMNS                                                                                \
 	"t.token_id, t.prefix, t.family_id, t.generation, t.predecessor_id, t.client_id, t.policy,"    \
 	" t.owner, t.status, t.secret_hash, t.rotation_hash, t.scopes, t.metadata, t.ttl,"             \
 	" t.issued_at, t.expires_at, t.refresh_at, t.rotated_at, t.overlap_ends_at,"                   \
 	" t.replay_ends_at, t.first_used_at, t.last_used_at, t.revoked_at, t.revoked_reason"
+#define KEY_COLUMN ", t.key_id"
 #define LIVE "t.status IN ('active', 'rotating')"
 #define ENDS "coalesce(t.overlap_ends_at, t.expires_at)"
 #define IN_REALM(n) "(" n " IS NULL OR t.owner OPERATOR(pg_catalog.=) ANY (" n "))"
@@ -110,6 +113,7 @@ read_columns(TrToken *token, const Datum *values, const bool *nulls)
 	token->client_id = (text *) DatumGetPointer(values[COL_CLIENT_ID]);
 	token->policy = (text *) DatumGetPointer(values[COL_POLICY]);
 	token->owner = (text *) DatumGetPointer(values[COL_OWNER]);
+	token->key_id = nulls[COL_KEY_ID] ? 0 : DatumGetInt32(values[COL_KEY_ID]);
 	copy_hash(token->secret_hash, values[COL_SECRET_HASH]);
 	token->has_rotation_hash = !nulls[COL_ROTATION_HASH];
 	if (token->has_rotation_hash)
@@ -137,16 +141,28 @@ read_columns(TrToken *token, const Datum *values, const bool *nulls)
 }
 
 /*
+ * The columns in this database.
+ */
+static TrColumns
+columns_here(const TrCatalog *catalog)
+{
+	TrColumns columns = {FIRST_COLUMNS, 1, {catalog->token_key_id}};
+
+	return columns;
+}
+
+/*
  * Lock a row of token by its id and read it.
  */
 static bool
 lock_row(const uint8 *id, TrToken *token)
 {
 	const TrCatalog *catalog = tr_catalog();
+	TrColumns columns = columns_here(catalog);
 	Datum values[COLUMNS];
 	bool nulls[COLUMNS];
 
-	if (!tr_row_lock(catalog->token, catalog->token_pkey, id, LockTupleNoKeyExclusive, COLUMNS,
+	if (!tr_row_lock(catalog->token, catalog->token_pkey, id, LockTupleNoKeyExclusive, &columns,
 					 values, nulls))
 		return false;
 	read_columns(token, values, nulls);
@@ -157,10 +173,11 @@ bool
 tr_store_read(const uint8 *id, Snapshot snapshot, TrToken *token)
 {
 	const TrCatalog *catalog = tr_catalog();
+	TrColumns columns = columns_here(catalog);
 	Datum values[COLUMNS];
 	bool nulls[COLUMNS];
 
-	if (!tr_row_read(catalog->token, catalog->token_pkey, id, snapshot, COLUMNS, values, nulls))
+	if (!tr_row_read(catalog->token, catalog->token_pkey, id, snapshot, &columns, values, nulls))
 		return false;
 	read_columns(token, values, nulls);
 	return true;
@@ -191,6 +208,7 @@ static List *
 lock_members(const uint8 *family)
 {
 	const TrCatalog *catalog = tr_catalog();
+	TrColumns columns = columns_here(catalog);
 	Datum values[COLUMNS];
 	bool nulls[COLUMNS];
 	List *tokens = NIL;
@@ -207,7 +225,7 @@ lock_members(const uint8 *family)
 		if (!tr_rows_lock(&rows, LockTupleNoKeyExclusive))
 			continue;
 		token = palloc(sizeof(TrToken));
-		tr_rows_copy(&rows, COLUMNS, values, nulls);
+		tr_rows_copy(&rows, &columns, values, nulls);
 		read_columns(token, values, nulls);
 		tokens = lappend(tokens, token);
 	}
@@ -296,22 +314,33 @@ set_time(Datum *values, char *nulls, int i, TimestampTz value, TimestampTz ifnul
 	values[i] = TimestampTzGetDatum(value);
 }
 
+/*
+ * Set the number of a token's server key, NULL where it has none.
+ */
+static void
+set_key(Datum *values, char *nulls, int i, const TrToken *token)
+{
+	nulls[i] = token->key_id == 0 ? 'n' : ' ';
+	values[i] = Int32GetDatum(token->key_id);
+}
+
 void
 tr_store_insert(const TrToken *token)
 {
-	static TrSql sql = {
-		.text = "INSERT INTO token_rotation.token (token_id, prefix, family_id, generation,"
-				" predecessor_id, client_id, policy, owner, status, secret_hash, rotation_hash,"
-				" scopes, metadata, ttl, issued_at, expires_at, refresh_at)"
-				" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,"
-				" $17)",
-		.nargs = 17,
-		.types = {UUIDOID, TEXTOID, UUIDOID, INT4OID, UUIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
-				  BYTEAOID, BYTEAOID, TEXTARRAYOID, JSONBOID, INTERVALOID, TIMESTAMPTZOID,
-				  TIMESTAMPTZOID, TIMESTAMPTZOID},
-	};
-	Datum values[17];
-	char nulls[17];
+#define INSERT(column, value)                                                                      \
+	"INSERT INTO token_rotation.token (token_id, prefix, family_id, generation, predecessor_id,"   \
+	" client_id, policy, owner, status, secret_hash, rotation_hash, scopes, metadata, ttl,"        \
+	" issued_at, expires_at, refresh_at" column ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9,"    \
+	" $10, $11, $12, $13, $14, $15, $16, $17" value ")"
+#define INSERT_TYPES                                                                               \
+	UUIDOID, TEXTOID, UUIDOID, INT4OID, UUIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, BYTEAOID,     \
+		BYTEAOID, TEXTARRAYOID, JSONBOID, INTERVALOID, TIMESTAMPTZOID, TIMESTAMPTZOID,             \
+		TIMESTAMPTZOID
+	static TrSql unkeyed = {.text = INSERT("", ""), .nargs = 17, .types = {INSERT_TYPES}};
+	static TrSql keyed = {
+		.text = INSERT(", key_id", ", $18"), .nargs = 18, .types = {INSERT_TYPES, INT4OID}};
+	Datum values[18];
+	char nulls[18];
 
 	memset(nulls, ' ', sizeof(nulls));
 	values[0] = PointerGetDatum(token->id);
@@ -333,23 +362,26 @@ tr_store_insert(const TrToken *token)
 	values[14] = TimestampTzGetDatum(token->life.issued_at);
 	values[15] = TimestampTzGetDatum(token->life.expires_at);
 	values[16] = TimestampTzGetDatum(token->refresh_at);
-	tr_sql_run(&sql, values, nulls);
+	set_key(values, nulls, 17, token);
+	tr_sql_run(tr_catalog_keyed() ? &keyed : &unkeyed, values, nulls);
 }
 
 void
 tr_store_update(const TrToken *token)
 {
-	static TrSql sql = {
-		.text = "UPDATE token_rotation.token SET predecessor_id = $2, status = $3,"
-				" secret_hash = $4, rotation_hash = $5, rotated_at = $6, overlap_ends_at = $7,"
-				" replay_ends_at = $8, first_used_at = $9, last_used_at = $10, revoked_at = $11,"
-				" revoked_reason = $12 WHERE token_id OPERATOR(pg_catalog.=) $1",
-		.nargs = 12,
-		.types = {UUIDOID, UUIDOID, TEXTOID, BYTEAOID, BYTEAOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
-				  TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID},
-	};
-	Datum values[12];
-	char nulls[12];
+#define UPDATE(column)                                                                             \
+	"UPDATE token_rotation.token SET predecessor_id = $2, status = $3, secret_hash = $4,"          \
+	" rotation_hash = $5, rotated_at = $6, overlap_ends_at = $7, replay_ends_at = $8,"             \
+	" first_used_at = $9, last_used_at = $10, revoked_at = $11, revoked_reason = $12" column       \
+	" WHERE token_id OPERATOR(pg_catalog.=) $1"
+#define UPDATE_TYPES                                                                               \
+	UUIDOID, UUIDOID, TEXTOID, BYTEAOID, BYTEAOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, \
+		TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID
+	static TrSql unkeyed = {.text = UPDATE(""), .nargs = 12, .types = {UPDATE_TYPES}};
+	static TrSql keyed = {
+		.text = UPDATE(", key_id = $13"), .nargs = 13, .types = {UPDATE_TYPES, INT4OID}};
+	Datum values[13];
+	char nulls[13];
 
 	memset(nulls, ' ', sizeof(nulls));
 	values[0] = PointerGetDatum(token->id);
@@ -366,7 +398,8 @@ tr_store_update(const TrToken *token)
 	set_time(values, nulls, 9, token->last_used_at, TR_NEVER);
 	set_time(values, nulls, 10, token->revoked_at, TR_NEVER);
 	set_pointer(values, nulls, 11, token->revoked_reason);
-	if (tr_sql_run(&sql, values, nulls) != 1)
+	set_key(values, nulls, 12, token);
+	if (tr_sql_run(tr_catalog_keyed() ? &keyed : &unkeyed, values, nulls) != 1)
 		elog(ERROR, "a locked token could not be updated");
 }
 
@@ -402,13 +435,14 @@ interval_of(int64 usec)
 List *
 tr_store_lock_due(TimestampTz now, const TrRules *rules, ArrayType *realms, int max)
 {
-	static TrSql sql = {
-		.text = "SELECT " ALL_COLUMNS " FROM token_rotation.token t WHERE " LIVE " AND " ENDS
-				" OPERATOR(pg_catalog.<=) $1 AND " DUE " OPERATOR(pg_catalog.<=) $1 AND " IN_REALM(
-					"$4") " ORDER BY " ENDS " LIMIT $5 FOR NO KEY UPDATE SKIP LOCKED",
-		.nargs = 5,
-		.types = {TIMESTAMPTZOID, INTERVALOID, BOOLOID, TEXTARRAYOID, INT4OID},
-	};
+#define LOCK_DUE(column)                                                                           \
+	"SELECT " ALL_COLUMNS column " FROM token_rotation.token t WHERE " LIVE " AND " ENDS           \
+	" OPERATOR(pg_catalog.<=) $1 AND " DUE                                                         \
+	" OPERATOR(pg_catalog.<=) $1 AND " IN_REALM("$4") " ORDER BY " ENDS                            \
+													  " LIMIT $5 FOR NO KEY UPDATE SKIP LOCKED"
+#define LOCK_DUE_TYPES TIMESTAMPTZOID, INTERVALOID, BOOLOID, TEXTARRAYOID, INT4OID
+	static TrSql unkeyed = {.text = LOCK_DUE(""), .nargs = 5, .types = {LOCK_DUE_TYPES}};
+	static TrSql keyed = {.text = LOCK_DUE(KEY_COLUMN), .nargs = 5, .types = {LOCK_DUE_TYPES}};
 	Datum values[5];
 	char nulls[] = "     ";
 	List *tokens = NIL;
@@ -420,7 +454,7 @@ tr_store_lock_due(TimestampTz now, const TrRules *rules, ArrayType *realms, int 
 	values[2] = BoolGetDatum(rules->overlap_enforced);
 	set_pointer(values, nulls, 3, realms);
 	values[4] = Int32GetDatum(max);
-	count = tr_sql_run(&sql, values, nulls);
+	count = tr_sql_run(tr_catalog_keyed() ? &keyed : &unkeyed, values, nulls);
 	for (i = 0; i < count; i++)
 	{
 		Datum columns[COLUMNS];
@@ -428,9 +462,11 @@ tr_store_lock_due(TimestampTz now, const TrRules *rules, ArrayType *realms, int 
 		int column;
 		TrToken *token = palloc(sizeof(TrToken));
 
+		isnull[COL_KEY_ID] = true; /* where there is no such column */
+
 		heap_deform_tuple(heap_copytuple(SPI_tuptable->vals[i]), SPI_tuptable->tupdesc, columns,
 						  isnull);
-		for (column = 0; column < COLUMNS; column++)
+		for (column = 0; column < FIRST_COLUMNS; column++)
 			if (!isnull[column] && TupleDescAttr(SPI_tuptable->tupdesc, column)->attlen == -1)
 				columns[column] = tr_plain_datum(columns[column]);
 		read_columns(token, columns, isnull);

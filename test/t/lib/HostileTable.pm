@@ -25,7 +25,7 @@ our %relations = (
 	token => {
 		columns => [ qw(token_id prefix family_id generation predecessor_id client_id policy owner status
 			secret_hash rotation_hash scopes metadata ttl issued_at expires_at refresh_at rotated_at
-			overlap_ends_at replay_ends_at first_used_at last_used_at revoked_at revoked_reason) ],
+			overlap_ends_at replay_ends_at first_used_at last_used_at revoked_at revoked_reason key_id) ],
 		read => [],
 		sees => { reader => 'false' },
 		set => q(owner = 'x'),
@@ -33,7 +33,7 @@ our %relations = (
 	token_cache => {
 		columns => [ qw(token_id status secret_hash client_id policy owner scopes metadata issued_at
 			expires_at refresh_at rotated_at overlap_ends_at replay_ends_at nonce first_used_at
-			last_used_at use_count) ],
+			last_used_at use_count key_id family_id rotation_key) ],
 		read => [],
 		sees => { reader => 'false' },
 		set => q(owner = 'x'),
