@@ -49,6 +49,8 @@ ALTER SYSTEM SET token_rotation.not_before = '2026-01-31 12:00:60Z';
 ALTER SYSTEM SET token_rotation.not_before = '2026-01-31 24:00:00Z';
 ALTER SYSTEM SET token_rotation.not_before = '2026-02-29 12:00:00Z';
 ALTER SYSTEM SET token_rotation.not_before = '2026-13-01 12:00:00Z';
+ALTER SYSTEM SET token_rotation.accept_unkeyed_until = 'tomorrow';
+ALTER SYSTEM SET token_rotation.accept_unkeyed_until = '2026-01-31 12:00:00';
 \set VERBOSITY default
 ALTER SYSTEM SET token_rotation.not_before = 'yesterday';
 ALTER SYSTEM SET token_rotation.audit_validations = 'some';
@@ -59,6 +61,8 @@ ALTER SYSTEM SET token_rotation.not_before = '2026-01-31 12:00:00+01';
 ALTER SYSTEM SET token_rotation.not_before = '';
 ALTER SYSTEM SET token_rotation.worker_nap = '1min';
 ALTER SYSTEM SET token_rotation.max_staleness = '-1';
+ALTER SYSTEM SET token_rotation.accept_unkeyed_until = '2026-01-31 12:00:00+01';
+ALTER SYSTEM RESET token_rotation.accept_unkeyed_until;
 ALTER SYSTEM RESET token_rotation.not_before;
 ALTER SYSTEM RESET token_rotation.worker_nap;
 ALTER SYSTEM RESET token_rotation.max_staleness;

@@ -20,7 +20,7 @@
  *	rotation key	1 byte: 1 where rotating needs one, else 0
  *	secret			SHA-256 of its 43 characters; no bytes for the use row
  *	client id		UTF-8
- *	scopes			each a field, UTF-8, in their order
+ *	scopes			each a field, in their order
  *
  * Before the scopes their number stands in four bytes.  Zero bytes follow up to
  * a length of 247, or to the next one that is 55 more than a multiple of 64:

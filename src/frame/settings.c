@@ -14,6 +14,7 @@
 #include "utils/timestamp.h"
 
 #include "frame/compat.h"
+#include "frame/keys.h"
 #include "frame/settings.h"
 
 bool tr_rotation_enabled = true;
@@ -27,9 +28,13 @@ int tr_audit_validations = TR_AUDIT_NONE;
 int tr_audit_overflow = TR_OVERFLOW_DROP;
 bool tr_log_redaction = true;
 char *tr_realm = NULL;
+char *tr_key_file = NULL;
+char *tr_key_command = NULL;
 
 static char *not_before_text = NULL;
 static TimestampTz not_before = TR_NEVER;
+static char *accept_unkeyed_until_text = NULL;
+static TimestampTz accept_unkeyed_until = TR_NEVER;
 
 static const struct config_enum_entry audit_validations_options[] = {
 	{"none", TR_AUDIT_NONE, false},
@@ -86,10 +91,10 @@ parse_moment(const char *input, TimestampTz *moment)
 }
 
 /*
- * Check hook of not_before.
+ * Check hook of not_before and accept_unkeyed_until.
  */
 static bool
-check_not_before(char **newval, void **extra, GucSource source)
+check_moment(char **newval, void **extra, GucSource source)
 {
 	TimestampTz moment = TR_NEVER;
 
@@ -113,6 +118,32 @@ static void
 assign_not_before(const char *newval, void *extra)
 {
 	not_before = *(TimestampTz *) extra;
+}
+
+/*
+ * Assign hook of accept_unkeyed_until.
+ */
+static void
+assign_accept_unkeyed_until(const char *newval, void *extra)
+{
+	accept_unkeyed_until = *(TimestampTz *) extra;
+}
+
+/*
+ * Assign hooks of key_file and key_command, which a reload calls also where the
+ * value is the same.  No check hook reads keys: what it refuses at the start of
+ * the server is taken for unset, and no key would be asked for.
+ */
+static void
+assign_key_file(const char *newval, void *extra)
+{
+	tr_keys_reload(TR_KEYS_FROM_FILE, newval);
+}
+
+static void
+assign_key_command(const char *newval, void *extra)
+{
+	tr_keys_reload(TR_KEYS_FROM_COMMAND, newval);
 }
 
 /*
@@ -141,7 +172,7 @@ define_verdict_settings(void)
 	DefineCustomStringVariable(
 		"token_rotation.not_before", "Nothing issued before this moment is valid.",
 		"With a UTC offset; empty: unset.", &not_before_text, "" /* default */, PGC_SIGHUP, 0,
-		check_not_before, assign_not_before, NULL);
+		check_moment, assign_not_before, NULL);
 	DefineCustomStringVariable("token_rotation.realm",
 							   "Role that owns the tokens that this session issues, and whose "
 							   "tokens it ends by client or time.",
@@ -181,11 +212,34 @@ define_worker_settings(void)
 							 &tr_log_redaction, true, PGC_SIGHUP, 0, NULL, NULL, NULL);
 }
 
+/*
+ * Settings of the server's keys.
+ */
+static void
+define_key_settings(void)
+{
+	DefineCustomStringVariable(
+		"token_rotation.key_file", "File of the server keys that stored hashes are made with.",
+		"Owned by the database user with permissions 0600, or by root with 0640.", &tr_key_file,
+		"" /* default */, PGC_SIGHUP, 0, NULL, assign_key_file, NULL);
+	DefineCustomStringVariable(
+		"token_rotation.key_command", "Shell command that prints server keys.",
+		"It is run by the server at its start and with each reload.", &tr_key_command,
+		"" /* default */, PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, assign_key_command, NULL);
+	DefineCustomStringVariable("token_rotation.accept_unkeyed_until",
+							   "Tokens that were made without a server key are refused from this "
+							   "moment on.",
+							   "With a UTC offset; empty: as soon as there is a server key.",
+							   &accept_unkeyed_until_text, "" /* default */, PGC_SIGHUP, 0,
+							   check_moment, assign_accept_unkeyed_until, NULL);
+}
+
 void
 tr_settings_define(void)
 {
 	define_verdict_settings();
 	define_worker_settings();
+	define_key_settings();
 	MarkGUCPrefixReserved("token_rotation");
 }
 
@@ -193,6 +247,12 @@ TimestampTz
 tr_not_before(void)
 {
 	return not_before;
+}
+
+TimestampTz
+tr_accept_unkeyed_until(void)
+{
+	return accept_unkeyed_until;
 }
 
 TrRules

@@ -34,7 +34,9 @@ extern int tr_ring_size; /* entries */
 extern int tr_audit_validations;
 extern int tr_audit_overflow;
 extern bool tr_log_redaction;
-extern char *tr_realm; /* "": the current user */
+extern char *tr_realm;		 /* "": the current user */
+extern char *tr_key_file;	 /* "": none */
+extern char *tr_key_command; /* "": none */
 
 /*
  * Define them all; called from _PG_init while the postmaster preloads.
@@ -45,6 +47,12 @@ extern void tr_settings_define(void);
  * The setting not_before: nothing issued before it is valid; TR_NEVER: unset.
  */
 extern TimestampTz tr_not_before(void);
+
+/*
+ * The setting accept_unkeyed_until: tokens that were made without a server key
+ * are refused from then on; TR_NEVER: unset.
+ */
+extern TimestampTz tr_accept_unkeyed_until(void);
 
 /*
  * The settings that the lifecycle's functions need.

@@ -9,6 +9,7 @@
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
 
+#include "frame/keys.h"
 #include "frame/visits.h"
 #include "server/shmem.h"
 #include "server/stats_file.h"
@@ -33,6 +34,7 @@ request(void)
 	size = add_size(size, tr_ring_shmem_size());
 	size = add_size(size, tr_usage_shmem_size());
 	size = add_size(size, tr_stats_shmem_size());
+	size = add_size(size, tr_keys_shmem_size());
 	RequestAddinShmemSpace(size);
 
 	RequestNamedLWLockTranche(TR_VISITS_TRANCHE, 1);
@@ -56,6 +58,7 @@ startup(void)
 	tr_ring_shmem_init();
 	tr_usage_shmem_init();
 	tr_stats_shmem_init();
+	tr_keys_shmem_init();
 	LWLockRelease(AddinShmemInitLock);
 
 	if (!IsUnderPostmaster)

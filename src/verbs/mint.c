@@ -9,6 +9,7 @@
 #include "utils/timestamp.h"
 
 #include "frame/catalog.h"
+#include "frame/token_hash.h"
 #include "frame/verdict.h"
 #include "verbs/mint.h"
 
@@ -68,10 +69,13 @@ tr_mint_derive(const char *proof, const uint8 *nonce, const uint8 *predecessor,
 void
 tr_mint_hashes(TrToken *token, const TrSecrets *secrets)
 {
+	uint8 secret[TR_HASH_BYTES];
+	uint8 rotation[TR_HASH_BYTES];
+
 	token->has_rotation_hash = secrets->has_rotation;
-	if (!tr_secret_hash(secrets->token, token->secret_hash) ||
-		!tr_secret_hash(secrets->rotation, token->rotation_hash))
+	if (!tr_secret_hash(secrets->token, secret) || !tr_secret_hash(secrets->rotation, rotation))
 		tr_raise_crypto();
+	tr_token_hash_make(token, secret, rotation);
 }
 
 bool

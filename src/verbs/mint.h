@@ -45,7 +45,7 @@ extern void tr_mint_derive(const char *proof, const uint8 *nonce, const uint8 *p
 						   const uint8 *successor, bool rotation_key, TrSecrets *secrets);
 
 /*
- * Put the hashes of the secrets into the record.
+ * Put the hashes of the secrets into the record, which is complete but for them.
  */
 extern void tr_mint_hashes(TrToken *token, const TrSecrets *secrets);
 

@@ -7,6 +7,7 @@
 #include "utils/snapmgr.h"
 
 #include "frame/caller.h"
+#include "frame/token_hash.h"
 #include "frame/verdict.h"
 #include "state/store.h"
 #include "verbs/present.h"
@@ -22,26 +23,19 @@ tr_present(const text *value, TrPresented *presented)
 	return true;
 }
 
-/* What is compared where there is no hash, so that it takes as long. */
-static const uint8 none[TR_HASH_BYTES] = {0};
-
 TrReason
 tr_present_match(const TrPresented *presented, bool found, const TrToken *token)
 {
-	bool equal = tr_hash_equal(found ? token->secret_hash : none, presented->hash);
+	TrReason reason = tr_token_hash_check(found ? token : NULL, presented->hash);
 
-	if (!found || !tr_realm_visible(token->owner))
-		return TR_UNKNOWN;
-	return equal ? TR_OK : TR_BAD_SECRET;
+	return found && tr_realm_visible(token->owner) ? reason : TR_UNKNOWN;
 }
 
 bool
 tr_present_match_key(const TrPresented *presented, const TrToken *token)
 {
-	bool has = token != NULL && token->has_rotation_hash;
-	bool equal = tr_hash_equal(presented->hash, has ? token->rotation_hash : none);
-
-	return has && equal && memcmp(presented->text.id, token->id, TR_ID_BYTES) == 0;
+	return tr_token_hash_check_rotation(token, presented->hash) &&
+		   memcmp(presented->text.id, token->id, TR_ID_BYTES) == 0;
 }
 
 TrReason

@@ -15,7 +15,7 @@
 typedef struct TrPresented
 {
 	TrTokenText text;
-	uint8 hash[TR_HASH_BYTES];
+	uint8 hash[TR_HASH_BYTES]; /* SHA-256 of the secret */
 } TrPresented;
 
 /*
@@ -26,8 +26,9 @@ extern bool tr_present(const text *value, TrPresented *presented);
 
 /*
  * What may be told of a token that was found, or not, before anything else is:
- * ok, unknown (also for a realm that the caller is not a member of) or
- * bad_secret.
+ * ok, unknown (also for a realm that the caller is not a member of), bad_secret,
+ * or disabled where the server key of the token is not at hand.  Each takes the
+ * same hashing.
  */
 extern TrReason tr_present_match(const TrPresented *presented, bool found, const TrToken *token);
 
@@ -39,7 +40,7 @@ extern bool tr_present_match_key(const TrPresented *presented, const TrToken *to
 
 /*
  * Read the token that was presented, without a lock, and match it: malformed,
- * unknown, bad_secret or ok.
+ * unknown, bad_secret, disabled or ok.
  */
 extern TrReason tr_present_read(const text *value, TrPresented *presented, TrToken *token);
 

@@ -8,6 +8,7 @@
 
 #include "frame/settings.h"
 #include "frame/stop_point.h"
+#include "frame/token_hash.h"
 #include "frame/verdict.h"
 #include "state/audit.h"
 #include "state/cache.h"
@@ -42,7 +43,7 @@ derives_successor(TrRotate *rotate, const TrCached *cached)
 	derive(rotate, cached->nonce, successor->has_rotation_hash);
 	if (!tr_secret_hash(rotate->secrets.token, hash))
 		tr_raise_crypto();
-	return tr_hash_equal(hash, successor->secret_hash);
+	return tr_token_hash_check(successor, hash) == TR_OK;
 }
 
 bool
@@ -76,8 +77,12 @@ reissue(TrRotate *rotate)
 {
 	TrToken *successor = &rotate->successor;
 	uint8 nonce[TR_NONCE_BYTES];
+	TrReason reason = tr_token_hash_check_row(successor);
 	TrEvent event;
 
+	/* what somebody changed by hand gets no hash that vouches for it */
+	if (reason != TR_OK)
+		return reason;
 	if (was_used(successor))
 		return TR_REPLAY_ENDED;
 	tr_mint_random(nonce, sizeof(nonce));

@@ -27,6 +27,7 @@
 #include "frame/catalog.h"
 #include "frame/settings.h"
 #include "frame/stop_point.h"
+#include "frame/token_hash.h"
 #include "frame/verdict.h"
 #include "frame/xact.h"
 #include "state/audit.h"
@@ -324,10 +325,10 @@ tr_rotate_id(PG_FUNCTION_ARGS)
 	arg_overlap(fcinfo, 1, &rotate);
 
 	tr_section_begin(&section);
-	if (tr_present_lock_id(id, &rotate.token))
+	reason =
+		tr_present_lock_id(id, &rotate.token) ? tr_token_hash_check_row(&rotate.token) : TR_UNKNOWN;
+	if (reason == TR_OK)
 		reason = rotate_locked(&rotate);
-	else
-		reason = TR_UNKNOWN;
 	tr_section_end(&section);
 	if (reason != TR_OK)
 		tr_note_refusal(TR_EVENT_ROTATION_REFUSED, reason,
