@@ -7,6 +7,8 @@
 #include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
 #include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "core/mac.h"
@@ -90,20 +92,39 @@ make_mac(const TrKey *key, TrKeyUse use, const TrToken *token, const uint8 *secr
 }
 
 /*
- * Take as long as a check of a token does, for want of one.
+ * A token like any other that is none: what is checked for want of one.
+ */
+static const TrToken *
+nobody(void)
+{
+	static TrToken token;
+
+	if (token.client_id == NULL)
+	{
+		MemoryContext context = MemoryContextSwitchTo(TopMemoryContext);
+		text *name = cstring_to_text("nobody");
+		Datum scope = PointerGetDatum(name);
+
+		token.scopes =
+			PointerGetDatum(construct_array(&scope, 1, TEXTOID, -1, false, TYPALIGN_INT));
+		token.client_id = name;
+		MemoryContextSwitchTo(context);
+	}
+	return &token;
+}
+
+/*
+ * Do the work of a check under a server key, if there is one.
  */
 static void
-make_mac_of_nothing(const uint8 *secret)
+check_nobody(TrKeyUse use, const uint8 *secret)
 {
-	static const uint8 none[TR_ID_BYTES] = {0};
-	TrRow row = {.id = none, .family = none, .client = {none, 0}};
 	uint8 mac[TR_HASH_BYTES];
 	TrKey key;
 
 	if (!tr_keys_find(0, &key))
 		return;
-	if (!tr_mac(&key, TR_KEY_SECRET, &row, secret, mac))
-		tr_raise_crypto();
+	make_mac(&key, use, nobody(), secret, mac);
 	tr_wipe(&key, sizeof(key));
 }
 
@@ -184,7 +205,7 @@ tr_token_hash_check(const TrToken *token, const uint8 *secret)
 	TrKey key;
 
 	if (token == NULL || token->key_id == 0)
-		make_mac_of_nothing(secret);
+		check_nobody(TR_KEY_SECRET, secret);
 	if (token == NULL)
 		return TR_BAD_SECRET;
 	if (token->key_id == 0)
@@ -206,12 +227,12 @@ tr_token_hash_check_rotation(const TrToken *token, const uint8 *rotation_key)
 
 	if (token == NULL || !token->has_rotation_hash)
 	{
-		make_mac_of_nothing(rotation_key);
+		check_nobody(TR_KEY_ROTATION, rotation_key);
 		return false;
 	}
 	if (token->key_id == 0)
 	{
-		make_mac_of_nothing(rotation_key);
+		check_nobody(TR_KEY_ROTATION, rotation_key);
 		return tr_hash_equal(token->rotation_hash, rotation_key) && unkeyed_accepted();
 	}
 	if (!find_key(token, &key))
