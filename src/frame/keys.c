@@ -38,6 +38,11 @@
 /* In microseconds: between two messages that a key is missing. */
 #define SILENCE USECS_PER_MINUTE
 
+/* Rings are compared byte by byte. */
+StaticAssertDecl(sizeof(TrKeyring) == sizeof(int32) + TR_KEYS_MAX * sizeof(TrKey) &&
+					 sizeof(TrKey) == sizeof(int32) + TR_KEY_USES * TR_KEY_BYTES,
+				 "a ring has no padding");
+
 typedef struct Source
 {
 	pg_atomic_uint64 generation;
@@ -174,7 +179,7 @@ read_keys(TrKeySource source, const char *value, TrKeyring *ring)
 	size_t len;
 	int line;
 
-	ring->count = 0;
+	memset(ring, 0, sizeof(*ring));
 	if (value == NULL || *value == '\0')
 		return NULL;
 	if (source == TR_KEYS_FROM_FILE)
@@ -192,18 +197,30 @@ read_keys(TrKeySource source, const char *value, TrKeyring *ring)
 }
 
 /*
- * Make a ring the current one of its source: step 1 of the protocol.
+ * Make a ring the current one of its source, where it is another one than before:
+ * step 1 of the protocol.
  */
 static void
-publish(Source *source, const TrKeyring *ring)
+publish(TrKeySource which, const TrKeyring *ring)
 {
+	Source *source = &keys->sources[which];
 	uint64 generation = pg_atomic_read_u64(&source->generation);
+	TrKeyring *current = &source->copies[generation % 2];
 
+	if (memcmp(current, ring, sizeof(TrKeyring)) == 0)
+		return;
 	source->copies[(generation + 1) % 2] = *ring;
 	pg_write_barrier();
 	pg_atomic_write_u64(&source->generation, generation + 1);
 	pg_write_barrier();
-	tr_wipe(&source->copies[generation % 2], sizeof(TrKeyring));
+	tr_wipe(current, sizeof(TrKeyring));
+
+	pg_atomic_write_u64(&keys->said_at, 0);
+	if (ring->count > 0)
+		ereport(LOG, (errmsg("read %d server keys from %s, the newest has number %d", ring->count,
+							 setting_names[which], ring->keys[ring->count - 1].number)));
+	else
+		ereport(LOG, (errmsg("there are no more server keys from %s", setting_names[which])));
 }
 
 void
@@ -217,10 +234,7 @@ tr_keys_reload(TrKeySource source, const char *value)
 		return;
 	why = read_keys(source, value, &ring);
 	if (why == NULL)
-	{
-		publish(&keys->sources[source], &ring);
-		pg_atomic_write_u64(&keys->said_at, 0);
-	}
+		publish(source, &ring);
 	else
 		ereport(LOG,
 				(errcode(ERRCODE_CONFIG_FILE_ERROR),
@@ -228,9 +242,6 @@ tr_keys_reload(TrKeySource source, const char *value)
 				 errdetail_internal("%s", why),
 				 errhint("Put it right and reload the configuration. Until then keys that were "
 						 "read before stay in use; after a start of the server there are none.")));
-	if (why == NULL && ring.count > 0)
-		ereport(LOG, (errmsg("read %d server keys from %s, the newest has number %d", ring.count,
-							 setting_names[source], ring.keys[ring.count - 1].number)));
 	tr_wipe(&ring, sizeof(ring));
 }
 

@@ -5,6 +5,7 @@
 #   chaos_build                compile client and checker
 #   chaos_init NAME PORT       a server with the extension and what the client needs
 #   chaos_start, chaos_stop NAME MODE
+#   chaos_new_key [NAME]       add a server key, and have a server read it
 #   chaos_client FOLDER V W    start the client: validators, writers
 #   say COMMAND                tell it something; its answer is in $answer
 #   chaos_rules FILE...        check the tables (state.sql, cache.sql, stat.sql), one line of TAP a rule
@@ -86,6 +87,7 @@ psql()
 chaos_init()
 {
 	local data=$work/$1 i
+	chaos_new_key
 	tr_as_user "$bindir/initdb" -D "$data" -U postgres -A trust -E UTF8 --no-locale --no-sync > "$work/initdb.log" 2>&1 ||
 		tr_die 'initdb failed'
 	tr_as_user tee -a "$data/postgresql.conf" > /dev/null <<- END
@@ -104,6 +106,7 @@ chaos_init()
 		token_rotation.leeway = 0
 		token_rotation.worker_nap = 200ms
 		token_rotation.ring_size = 8192
+		token_rotation.key_file = '$work/keys'
 	END
 	chaos_start "$1"
 	export PGPORT=$2
@@ -119,6 +122,16 @@ chaos_init()
 		SELECT 'chaos' || i, CASE i WHEN 8 THEN interval '3 seconds' ELSE '1 day' END, '1 hour', '1 hour'
 		FROM generate_series(0, 8) i;
 	END
+}
+
+# All servers of a run have the same file.  There is room for 32 keys.
+chaos_keys=0
+chaos_new_key()
+{
+	[ $chaos_keys -lt 32 ] || return 0
+	chaos_keys=$((chaos_keys + 1))
+	tr_as_user sh -c "umask 077 && echo $chaos_keys $(od -An -tx1 -N32 /dev/urandom | tr -d ' \n') >> '$work/keys'"
+	[ $# = 0 ] || tr_as_user "$bindir/pg_ctl" -D "$work/$1" reload > /dev/null || tr_die 'the server was not reloaded'
 }
 
 chaos_start()

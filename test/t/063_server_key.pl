@@ -403,9 +403,13 @@ $moved = issue($plain, "'by command'");
 is(value($plain, "SELECT key_id FROM token_rotation.token WHERE token_id = '$moved->{token_id}'"), 5, 'and its key issues');
 is(verdict($plain, $moved->{token}), 'ok', 'and verifies') for 1 .. 3;
 is(calls(), 1, 'no session has run it');
+$position = log_position($plain);
 reload($plain);
 is(calls(), 2, 'a reload has, once');
-for ([ 'exit 3', qr/The command failed: child process exited with exit code 3/ ], [ 'echo nonsense', qr/Line 1 is not/ ], [ 'yes', qr/more than 8192 bytes|The command failed/ ])
+unlike(join("\n", logged($plain, $position)), qr/server keys/, 'and what is as before is no news');
+for ([ 'exit 3', qr/The command failed: child process exited with exit code 3/ ], [ 'echo nonsense', qr/Line 1 is not/ ],
+	[ 'yes', qr/more than 8192 bytes|The command failed/ ],
+	[ 'exec timeout -s KILL 1 sleep 1000', qr/The command failed: child process (?:was terminated by signal 9|exited with exit code 137)/ ])
 {
 	my ($what, $why) = @$_;
 
