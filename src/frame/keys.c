@@ -22,6 +22,7 @@
 #include "postgres.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -245,10 +246,37 @@ tr_keys_reload(TrKeySource source, const char *value)
 	tr_wipe(&ring, sizeof(ring));
 }
 
+/*
+ * The keys have pages of their own, which a core dump leaves out.
+ */
+static Size
+page_size(void)
+{
+	return (Size) sysconf(_SC_PAGESIZE);
+}
+
+static Size
+pages_size(void)
+{
+	return TYPEALIGN(page_size(), sizeof(Keys));
+}
+
+/*
+ * Where that is not to be had (huge pages, other systems) they are as any other.
+ */
+static void
+leave_out_of_dumps(void)
+{
+#ifdef MADV_DONTDUMP
+	if (madvise(keys, pages_size(), MADV_DONTDUMP) != 0)
+		ereport(DEBUG1, (errmsg("core dumps will hold server keys: %m")));
+#endif
+}
+
 Size
 tr_keys_shmem_size(void)
 {
-	return MAXALIGN(sizeof(Keys));
+	return pages_size() + page_size();
 }
 
 void
@@ -256,11 +284,13 @@ tr_keys_shmem_init(void)
 {
 	bool found;
 	int i;
+	char *room = ShmemInitStruct("token_rotation keys", tr_keys_shmem_size(), &found);
 
-	keys = ShmemInitStruct("token_rotation keys", sizeof(Keys), &found);
+	keys = (Keys *) TYPEALIGN(page_size(), room);
 	if (found)
 		return;
 	memset(keys, 0, sizeof(Keys));
+	leave_out_of_dumps();
 	for (i = 0; i < TR_KEY_SOURCES; i++)
 		pg_atomic_init_u64(&keys->sources[i].generation, 0);
 	pg_atomic_init_u64(&keys->said_at, 0);

@@ -436,10 +436,10 @@ List *
 tr_store_lock_due(TimestampTz now, const TrRules *rules, ArrayType *realms, int max)
 {
 #define LOCK_DUE(column)                                                                           \
-	"SELECT " ALL_COLUMNS column " FROM token_rotation.token t WHERE " LIVE " AND " ENDS           \
-	" OPERATOR(pg_catalog.<=) $1 AND " DUE                                                         \
-	" OPERATOR(pg_catalog.<=) $1 AND " IN_REALM("$4") " ORDER BY " ENDS                            \
-													  " LIMIT $5 FOR NO KEY UPDATE SKIP LOCKED"
+	"SELECT " ALL_COLUMNS column " FROM token_rotation.token t WHERE " LIVE                        \
+	" AND " IN_REALM("$4") " AND " DUE " OPERATOR(pg_catalog.<=) $1"                               \
+						   " AND " ENDS " OPERATOR(pg_catalog.<=) $1"                              \
+						   " ORDER BY " ENDS " LIMIT $5 FOR NO KEY UPDATE SKIP LOCKED"
 #define LOCK_DUE_TYPES TIMESTAMPTZOID, INTERVALOID, BOOLOID, TEXTARRAYOID, INT4OID
 	static TrSql unkeyed = {.text = LOCK_DUE(""), .nargs = 5, .types = {LOCK_DUE_TYPES}};
 	static TrSql keyed = {.text = LOCK_DUE(KEY_COLUMN), .nargs = 5, .types = {LOCK_DUE_TYPES}};

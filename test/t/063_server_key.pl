@@ -145,6 +145,9 @@ is(key_of($next), 3, 'and rotates');
 is(key_of($first), 1, 'what was made before keeps its key');
 verdicts_are($node, 'both verify', [ [ $first->{token}, 'ok' ], [ $next->{token}, 'ok' ], [ $third->{token}, 'ok' ] ]);
 is(rotate($node, $first->{token})->{token}, $next->{token}, 'a rotation is replayed under it');
+like(slurp_file("/proc/$node->{_pid}/smaps"),
+	qr{^\S+ rw-s .*\n(?:[A-Z]\w+: .*\n)*?VmFlags:.* dd\b}m, 'the memory of the keys stays out of core dumps')
+  if $^O eq 'linux';
 my $session = $node->background_psql('postgres');
 is($session->query_safe("SELECT reason FROM tr_validate('$third->{token}')"), 'ok', 'a session knows a key');
 
