@@ -12,16 +12,16 @@
 #     validated, rotated, revoked, rotated by id, and fetched again.
 #  4. What may change does not matter: metadata, owner, an overlap that is extended,
 #     a vanished cache, the encoding of another database.
-#  5. Tokens without a key: accepted until accept_unkeyed_until, as the setting says
-#     now, not later; rotated into the key; refused without it.
-#  6. A key that is gone: its tokens answer disabled, nothing is issued under it, one
+#  5. A key that is gone: its tokens answer disabled, nothing is issued under it, one
 #     line in the log for any number of refusals; revoking by id works; put back it
 #     verifies again.
+#  6. Tokens without a key: accepted until accept_unkeyed_until, as the setting says
+#     now, not later; rotated into the key; refused without it.
 #  7. key_command: run once at each start and reload, by no session; its failure; file
 #     and command together.
 #  8. Under load keys are added with reloads, and no call is refused.
-#  9. A standby needs the keys, and so does the cluster that a dump is restored into.
-# 10. After a crash the keys are there again.
+#  9. After a crash the keys are there again.
+# 10. A standby needs the keys, and so does the cluster that a dump is restored into.
 # 11. Over an installation of 0.2 nothing is issued while a key is asked for.
 # 12. The commands of doc/operations.md do what it says.
 
@@ -332,7 +332,7 @@ verdicts_are($node, 'without the cache', [ [ $cached->{token}, 'ok' ], [ $succes
 wait_trusted($node, $successor->{token}, 'the worker fills it with keys');
 verdicts_are($node, 'and from it', [ [ $cached->{token}, 'ok' ], [ $successor->{token}, 'ok' ] ]);
 
-# 6. A key that is gone
+# 5. A key that is gone
 write_file([ 2, 3 ]);
 $position = log_position($node);
 reload($node);
@@ -357,7 +357,7 @@ write_file([ 1, 2, 3 ]);
 reload($node);
 is(verdict($node, $third->{token}), 'revoked', 'which is final');
 
-# 5. Tokens without a key
+# 6. Tokens without a key
 my $plain = node('plain', conf => "token_rotation.worker_nap = '500ms'\nautovacuum = off\n");
 value($plain, $long_windows);
 my @old = map { issue($plain, "'old $_', 'partner'") } 1 .. 4;
@@ -465,13 +465,13 @@ like($out, qr{number of transactions actually processed: 1200/1200}, 'and all we
 is(value($node, "SELECT count(DISTINCT key_id) > 3 FROM token_rotation.token WHERE client_id = 'load'"), 't', 'under several keys');
 note("tried: 1200 transactions, keys 5 to $newest");
 
-# 10. A crash
+# 9. A crash
 my $pid = value($node, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'");
 ok(kill_and_wait($node, $pid), 'the server restarts itself');
 is(verdict($node, $first->{token}), 'ok', 'and has its keys');
 is(key_of(issue($node, "'after'")), $newest, 'the newest, too');
 
-# 9. Standby and dump
+# 10. Standby and dump
 my $primary = node('primary', streaming => 1, conf => "token_rotation.key_file = '$file'\n");
 my $there = issue($primary, "'standby'");
 $primary->backup('b');
