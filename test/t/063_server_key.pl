@@ -481,6 +481,9 @@ $standby->init_from_backup($primary, 'b', has_streaming => 1);
 write_file([ 1 .. $newest ], 0600, "$folder/standby_keys");
 $standby->append_conf('postgresql.conf', "token_rotation.key_file = '$folder/standby_keys'\n");
 $standby->start;
+# it is fresh once it has replayed a commit
+issue($primary, "'another'");
+$primary->wait_for_catchup($standby, 'replay', $primary->lsn('insert'));
 is(verdict($standby, $there->{token}), 'ok', 'a standby with the keys validates');
 write_file([40]);
 reload($primary);
