@@ -133,6 +133,16 @@ tr_caller(void)
 	return depth > 0 ? section_caller : GetUserId();
 }
 
+void
+tr_require_owner(const char *verb)
+{
+	if (tr_caller() != tr_catalog()->owner && !superuser_arg(tr_caller()))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied for %s", verb),
+				 errdetail("It is for the extension's owner and superusers."),
+				 errhint("Ask the owner of the extension token_rotation to do it.")));
+}
+
 /*
  * Change the user for the statements of a section.
  */

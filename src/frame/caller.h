@@ -42,6 +42,12 @@ extern bool tr_section_active(void);
 extern Oid tr_caller(void);
 
 /*
+ * Raise 42501 where the caller is neither the owner of the extension's tables
+ * nor a superuser.
+ */
+extern void tr_require_owner(const char *verb);
+
+/*
  * Take the rights of another role within a section (the audit trail is written
  * as token_rotation_worker) and give them back.
  */

@@ -36,19 +36,6 @@ typedef struct Request
 } Request;
 
 /*
- * Raise where the caller is neither the extension's owner nor a superuser.
- */
-static void
-require_owner(const char *verb)
-{
-	if (tr_caller() != tr_catalog()->owner && !superuser_arg(tr_caller()))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied for %s", verb),
-				 errdetail("It is for the extension's owner and superusers."),
-				 errhint("Ask the owner of the extension token_rotation to do it.")));
-}
-
-/*
  * The role of this name.  token_rotation_worker is nobody's: not to be given
  * rights, and not to be given.
  */
@@ -239,7 +226,7 @@ tr_grant(PG_FUNCTION_ARGS)
 {
 	Request request;
 
-	require_owner("tr_grant()");
+	tr_require_owner("tr_grant()");
 	tr_xact_writes("tr_grant()");
 	request = read_request(fcinfo);
 	grant_or_ungrant(true, &request);
@@ -256,7 +243,7 @@ tr_ungrant(PG_FUNCTION_ARGS)
 {
 	Request request;
 
-	require_owner("tr_ungrant()");
+	tr_require_owner("tr_ungrant()");
 	tr_xact_writes("tr_ungrant()");
 	request = read_request(fcinfo);
 	grant_or_ungrant(false, &request);
