@@ -9,6 +9,7 @@
 #include "access/table.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_extension.h"
+#include "catalog/pg_sequence.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -35,7 +36,8 @@ static bool callbacks_registered = false;
 static void
 forget_relation(Datum arg, Oid relation)
 {
-	if (relation == InvalidOid || relation == catalog.token || relation == catalog.cache)
+	if (relation == InvalidOid || relation == catalog.token || relation == catalog.cache ||
+		relation == catalog.audit)
 		catalog_known = false;
 }
 
@@ -125,6 +127,22 @@ owner_of(Oid relation)
 }
 
 /*
+ * The number that a sequence was made to start with.
+ */
+static int64
+start_of(Oid sequence)
+{
+	HeapTuple tuple = SearchSysCache1(SEQRELID, ObjectIdGetDatum(sequence));
+	int64 start;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for sequence %u", sequence);
+	start = ((Form_pg_sequence) GETSTRUCT(tuple))->seqstart;
+	ReleaseSysCache(tuple);
+	return start;
+}
+
+/*
  * Raise what is wrong with the installation.
  */
 static void
@@ -175,11 +193,17 @@ fill(TrCatalog *c)
 	c->blocked = relation_of(schema, "blocked_client");
 	c->blocked_pkey = relation_of(schema, "blocked_client_pkey");
 	c->audit = relation_of(schema, "audit");
+	c->audit_pkey = relation_of(schema, "audit_pkey");
 	c->audit_seq = relation_of(schema, "audit_seq");
+	c->audit_segment = get_relname_relid("audit_segment", schema);
+	c->audit_seal = get_relname_relid("audit_seal", schema);
+	c->audit_seal_pkey = get_relname_relid("audit_seal_pkey", schema);
+	c->segment = start_of(c->audit_seq);
 	c->token_key_id = get_attnum(c->token, "key_id");
 	c->cache_key_id = get_attnum(c->cache, "key_id");
 	c->cache_family_id = get_attnum(c->cache, "family_id");
 	c->cache_rotation_key = get_attnum(c->cache, "rotation_key");
+	c->segment_of_audit = get_attnum(c->audit, "segment");
 	c->owner = owner_of(c->token);
 	c->worker = get_role_oid(TR_WORKER_ROLE, true);
 }

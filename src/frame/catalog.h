@@ -31,13 +31,19 @@ typedef struct TrCatalog
 	Oid blocked;
 	Oid blocked_pkey;
 	Oid audit;
+	Oid audit_pkey;
 	Oid audit_seq;
+	Oid audit_segment; /* this and what follows are not there in 0.2 */
+	Oid audit_seal;
+	Oid audit_seal_pkey;
+	int64 segment; /* this installation's number in the audit trail */
 
 	/* Columns that 0.3 added, behind any that a DBA had; 0 in an earlier version. */
 	AttrNumber token_key_id;
 	AttrNumber cache_key_id;
 	AttrNumber cache_family_id;
 	AttrNumber cache_rotation_key;
+	AttrNumber segment_of_audit;
 } TrCatalog;
 
 /*

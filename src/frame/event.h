@@ -32,6 +32,7 @@
 #define TR_EVENT_UNBLOCKED "unblocked"
 #define TR_EVENT_POLICY_CHANGED "policy_changed"
 #define TR_EVENT_PRUNED "pruned"
+#define TR_EVENT_AUDIT_PRUNED "audit_pruned"
 #define TR_EVENT_OWNER_CHANGED "owner_changed"
 #define TR_EVENT_GRANTED "granted"
 #define TR_EVENT_UNGRANTED "ungranted"

@@ -47,6 +47,7 @@ static const char *const points[] = {
 	"cache_copied",			  /* the worker has filled, but not set the mark */
 	"cache_compared",		  /* the worker has found suspects, but not locked them */
 	"events_committed",		  /* the worker has audited, but not emptied the ring */
+	"seal_written",			  /* the worker has sealed, but not committed */
 };
 
 static char *stop_at = NULL;

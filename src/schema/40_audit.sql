@@ -18,6 +18,7 @@ CREATE TABLE token_rotation.audit (
     reason text,
     detail jsonb,
     xid xid8 NOT NULL,
+    segment bigint,
     CONSTRAINT audit_pkey PRIMARY KEY (seq),
     CONSTRAINT audit_token_ref_check
         CHECK (pg_catalog.octet_length(token_ref) OPERATOR(pg_catalog.=) 32),
@@ -41,18 +42,25 @@ COMMENT ON COLUMN token_rotation.audit.origin IS 'where the request came from, a
 COMMENT ON COLUMN token_rotation.audit.reason IS 'the verdict''s reason, or why the caller did it';
 COMMENT ON COLUMN token_rotation.audit.detail IS 'more, by event';
 COMMENT ON COLUMN token_rotation.audit.xid IS 'the top-level transaction that wrote the row';
+COMMENT ON COLUMN token_rotation.audit.segment IS 'the installation that wrote the row; NULL: one of before 0.3';
 
 CREATE INDEX audit_client ON token_rotation.audit (client_id, seq);
 COMMENT ON INDEX token_rotation.audit_client IS 'the trail of one client';
+CREATE INDEX audit_segment ON token_rotation.audit (segment, xid);
+COMMENT ON INDEX token_rotation.audit_segment IS 'what a seal''s snapshot does not show';
 
 -- Starts at the installation's clock in microseconds and is not dumped, so
--- that no row restored from another installation collides with a new one.
-CREATE SEQUENCE token_rotation.audit_seq AS bigint;
+-- that no row restored from another installation collides with a new one.  The
+-- number that it starts with is the installation's own: rows have it as segment.
+DO LANGUAGE plpgsql $$
+BEGIN
+    EXECUTE pg_catalog.format('CREATE SEQUENCE token_rotation.audit_seq AS bigint START WITH %s',
+                              (extract(epoch FROM pg_catalog.clock_timestamp())
+                               OPERATOR(pg_catalog.*) 1000000)::bigint);
+END
+$$;
 COMMENT ON SEQUENCE token_rotation.audit_seq IS
     'numbers audit rows; SELECT on it marks a role as auditor, who sees every realm''s rows';
-SELECT pg_catalog.setval('token_rotation.audit_seq',
-                         (extract(epoch FROM pg_catalog.clock_timestamp())
-                          OPERATOR(pg_catalog.*) 1000000)::bigint);
 
 CREATE FUNCTION @extschema@.tr_audit_guard() RETURNS trigger
     AS 'MODULE_PATHNAME', 'tr_audit_guard'

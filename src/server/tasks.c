@@ -33,11 +33,13 @@
 #include "state/usage.h"
 #include "verbs/note.h"
 #include "verbs/reuse.h"
+#include "verbs/seal.h"
 #include "verbs/sweep.h"
 
 /* Rows that one transaction handles. */
 #define EVENT_BATCH 64
 #define ROW_BATCH 500
+#define SEAL_BATCH 10000
 
 /* Tokens whose usage is flushed in one visit. */
 #define USAGE_MAX 8192
@@ -309,6 +311,28 @@ flush_usage(void)
 }
 
 /*
+ * Seal the audit trail, rows that the steps before have written included.
+ */
+static void
+seal(void)
+{
+	TrSection section;
+	TimestampTz began;
+	TimestampTz next;
+	bool more;
+
+	do
+	{
+		began = GetCurrentTimestamp();
+		tr_step_begin(&section);
+		tr_seal_run(SEAL_BATCH, &more, &next);
+		tr_step_commit(&section);
+		tr_step_settled();
+	} while (more && tr_step_go_on());
+	tr_step_visit_by_clock(next, began);
+}
+
+/*
  * The most urgent things first.  Proven events are looked for again before each
  * step, because while their ring is full, replays are refused.
  *
@@ -327,6 +351,7 @@ tr_tasks_run(const char **doing)
 		{"auditing refusals", drain_junk}, {"auditing losses", report_losses},
 		{"ending overlap windows", sweep}, {"erasing nonces", erase_nonces},
 		{"storing usage", flush_usage},	   {"keeping the cache", tr_cache_keep},
+		{"sealing the audit", seal},
 	};
 	TrDatabase *here = tr_visits_here();
 	int first = here->first_step;

@@ -23,11 +23,21 @@
 #include "core/secret.h"
 #include "frame/caller.h"
 #include "frame/catalog.h"
+#include "frame/seal_lock.h"
 #include "frame/sql.h"
 #include "frame/verdict.h"
 #include "state/audit.h"
 
-#define ARGS 15
+#define ARGS 16
+#define ARGS_BEFORE 15 /* of version 0.2, whose rows have no segment */
+
+#define INSERT_COLUMNS                                                                             \
+	"INSERT INTO token_rotation.audit (seq, at, event, client_id, owner, token_ref,"               \
+	" successor_ref, actor, role, application_name, client_addr, origin, reason, detail, xid"
+#define INSERT_VALUES " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15"
+#define INSERT_TYPES                                                                               \
+	INT8OID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID, BYTEAOID, BYTEAOID, TEXTOID, TEXTOID,      \
+		TEXTOID, INETOID, TEXTOID, TEXTOID, JSONBOID, XID8OID
 
 static bool writing = false;
 
@@ -84,19 +94,21 @@ set_values(Datum *values, char *nulls, const TrEvent *event, const char *detail)
 	values[13] =
 		*detail == '\0' ? (Datum) 0 : DirectFunctionCall1(jsonb_in, CStringGetDatum(detail));
 	values[14] = FullTransactionIdGetDatum(GetTopFullTransactionId());
+	values[15] = Int64GetDatum(tr_catalog()->segment);
 }
 
 void
 tr_audit_write(const TrEvent *event, const char *detail)
 {
-	static TrSql sql = {
-		.text = "INSERT INTO token_rotation.audit (seq, at, event, client_id, owner, token_ref,"
-				" successor_ref, actor, role, application_name, client_addr, origin, reason,"
-				" detail, xid)"
-				" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+	static TrSql insert = {
+		.text = INSERT_COLUMNS ", segment)" INSERT_VALUES ", $16)",
 		.nargs = ARGS,
-		.types = {INT8OID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID, BYTEAOID, BYTEAOID, TEXTOID,
-				  TEXTOID, TEXTOID, INETOID, TEXTOID, TEXTOID, JSONBOID, XID8OID},
+		.types = {INSERT_TYPES, INT8OID},
+	};
+	static TrSql insert_before = {
+		.text = INSERT_COLUMNS ")" INSERT_VALUES ")",
+		.nargs = ARGS_BEFORE,
+		.types = {INSERT_TYPES},
 	};
 	Datum values[ARGS];
 	char nulls[ARGS];
@@ -112,7 +124,7 @@ tr_audit_write(const TrEvent *event, const char *detail)
 	PG_TRY();
 	{
 		writing = true;
-		tr_sql_run(&sql, values, nulls);
+		tr_sql_run(OidIsValid(tr_catalog()->audit_seal) ? &insert : &insert_before, values, nulls);
 	}
 	PG_FINALLY();
 	{
@@ -177,7 +189,9 @@ tr_audit_guard(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("the audit trail is append-only"),
 				 errdetail("Its rows can be neither changed nor removed."),
 				 errhint("Correct a record by an event of its own.")));
-	if (!writing && !tr_is_restore())
+	if (!writing && tr_is_restore())
+		tr_seal_lock_restoring();
+	else if (!writing)
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						errmsg("the audit trail is written by the extension only"),
 						errdetail("A row that records nothing that happened would be a forgery."),

@@ -14,6 +14,7 @@
 
 #include "access/htup_details.h"
 #include "catalog/dependency.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
@@ -72,10 +73,13 @@ static const struct
 	{FUNCTION, "tr_report_leak", OPERATOR},
 	{FUNCTION, "tr_sweep", OPERATOR},
 	{FUNCTION, "tr_prune", OPERATOR},
+	{FUNCTION, "tr_audit_verify", AUDITOR},
+	{FUNCTION, "tr_audit_head", AUDITOR},
 	{FUNCTION, "tr_token_display", READERS},
 	{FUNCTION, "tr_effective_status", READERS},
 	{RELATION, "tokens", READERS},
 	{RELATION, "audit", OPERATOR | AUDITOR},
+	{RELATION, "audit_seal", AUDITOR},
 	{RELATION, "policy", OPERATOR | AUDITOR},
 	{RELATION, "cutoff", OPERATOR | AUDITOR},
 	{RELATION, "blocked_client", OPERATOR | AUDITOR},
@@ -264,7 +268,10 @@ words_for(bool give, Kind kind, const char *name)
 					   ? NULL
 					   : psprintf("EXECUTE ON FUNCTION %s", format_procedure_qualified(function));
 		case RELATION:
-			return psprintf("SELECT ON TABLE token_rotation.%s", name);
+			/* likewise, the installed version may not have it yet */
+			return !OidIsValid(get_relname_relid(name, get_namespace_oid("token_rotation", false)))
+					   ? NULL
+					   : psprintf("SELECT ON TABLE token_rotation.%s", name);
 		case SEQUENCE:
 			return psprintf("SELECT ON SEQUENCE token_rotation.%s", name);
 		case SCHEMA:

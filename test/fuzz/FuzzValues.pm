@@ -165,6 +165,7 @@ my %by_type = (
 		pick(1, 1, 2, 10, 1000, 10000, 0, -1, 2147483647, -2147483648, 2147483648, '1.5', '', 'x', '1e3', ' 7 ');
 	},
 	bigint => sub { pick(0, 1, -1, '9223372036854775807', '-9223372036854775808', '9223372036854775808', 'x') },
+	bytea => sub { pick('', '\\x', '\\x00', '\\x0', '\\xzz', '\\', 'x', '\\x' . '00' x 31, '\\x' . 'ff' x 33, '\\x' . 'ab' x 100000) },
 	jsonb => sub { pick(@json) },
 	interval => sub {
 		pick(
@@ -227,6 +228,7 @@ sub sensible
 	return pick('1 second', '0', undef, undef, undef, undef) if $name =~ /^(?:ttl|overlap)$/;
 	return pick('fuzz_spare_1', 'fuzz_spare_2', 'fuzz spare "3"') if $name =~ /^(?:role|realm|from|to)$/;
 	return pick(qw(validator issuer operator auditor)) if $name eq 'preset';
+	return pick(undef, undef, '\\x' . 'ab' x 32) if $name eq 'saved_head';
 	return pick('trk', 'a1', 'abcdefghijklmno') if $name eq 'prefix';
 	return pick(qw(active rotating revoked expired)) if $name eq 'status';
 	return 'fuzz_realm' if $name eq 'owner';

@@ -44,6 +44,8 @@ FROM (VALUES
                 c.rotated_at, c.overlap_ends_at, c.replay_ends_at)
             IS DISTINCT FROM (t.status, t.secret_hash, t.client_id, t.policy, t.owner, t.scopes, t.metadata, t.issued_at,
                 t.expires_at, t.rotated_at, t.overlap_ends_at, t.replay_ends_at)))),
+    ('the audit trail is what was sealed', (
+        SELECT count(*) FROM tr.tr_audit_verify() v WHERE NOT v.valid)),
     ('no function is open to who was granted nothing', (
         SELECT count(*) FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
         JOIN pg_extension e ON e.oid = d.refobjid AND d.refclassid = 'pg_extension'::regclass

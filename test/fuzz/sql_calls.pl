@@ -259,7 +259,9 @@ sub choose
 	my @mine = grep { $allowed{$role}{ $_->{name} } } @functions;
 
 	return pick(grep { !$allowed{fuzz_all}{ $_->{name} } } @functions) if $role eq 'fuzz_owner';
-	return pick(@mine && !chance(5) ? @mine : @functions);
+	my $f = pick(@mine && !chance(5) ? @mine : @functions);
+	# which reads the whole trail
+	return $f->{name} eq 'tr_audit_verify' && !chance(10) ? choose() : $f;
 }
 
 # The statement for a call, in one of the shapes that people write.
@@ -293,6 +295,8 @@ sub call
 		my ($name, $type) = @{ $f->{args}[$n] }{qw(name type)};
 
 		($values[$n], my $texts) = value($name, $type, $pool, $sensible);
+		# the rules need the whole trail: what may be pruned is older
+		$values[$n] = 'yesterday' if $f->{name} eq 'tr_audit_prune' && ($values[$n] // '') eq 'now';
 		$list = $texts if $texts;
 		$written[$n] = '$' . ($n + 1) . "::$type";
 		if ($from_table && $type =~ /^(?:text|text\[\]|jsonb)$/)

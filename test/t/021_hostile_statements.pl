@@ -108,7 +108,7 @@ sub change
 	return $verb eq 'copy_in' ? "$cannot|ok 0" : $cannot if $r->{view} || $r->{sequence};
 	return $refused unless holds($role, $relation, $privilege{$verb});
 	return $verb eq 'copy_in' ? 'ok 0' : $verb =~ /insert/ ? '23502' : 'ok [1-9]\d*|55006' if $r->{open};
-	return $refused if $relation eq 'audit' && $verb ne 'copy_in';
+	return $refused if $relation =~ /^audit(?:_seal)?$/ && $verb ne 'copy_in';
 	# MERGE says that there are rows which may not be changed
 	return $verb eq 'copy_in' ? '0A000' : $verb =~ /insert/ ? $refused : $verb eq 'merge' ? "$refused|ok 0" : 'ok 0';
 }

@@ -283,6 +283,7 @@ all_named('doc/reasons.md', 'reasons', $reasons =~ /"(\w+)"/g);
 all_named('doc/audit.md', 'events', defined_in('src/frame/event.h', qr/^#define TR_EVENT_\w+ "(\w+)"$/m));
 for (
 	[ 'doc/audit.md', 'audit' ],
+	[ 'doc/audit.md', 'audit_seal' ],
 	[ 'doc/policies.md', 'policy' ],
 	[ 'doc/functions.md', 'tokens' ])
 {

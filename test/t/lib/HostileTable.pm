@@ -49,11 +49,19 @@ our %relations = (
 	},
 	audit => {
 		columns => [ qw(seq at event client_id owner token_ref successor_ref actor role application_name
-			client_addr origin reason detail xid) ],
+			client_addr origin reason detail xid segment) ],
 		read => [ 'auditor', @members ],
 		insert => [@workers],
 		sees => { reader => 'false', auditor => '', %mine },
 		set => q(actor = 'x'),
+	},
+	audit_seal => {
+		columns => [ qw(segment seal version at previous restored covers snapshot complete rows first_seq
+			last_seq newest_at list_hash hash seqs row_hashes) ],
+		read => ['auditor'],
+		insert => [@workers],
+		sees => { reader => 'false', auditor => '' },
+		set => 'at = now()',
 	},
 	audit_seq => {
 		columns => [qw(last_value log_cnt is_called)],
@@ -92,7 +100,7 @@ $relations{tr_stat} = {
 	view => 1,
 };
 # BYPASSRLS means what it says: doc/security.md
-$relations{$_}{sees}{allseeing} = '' for qw(token token_cache audit cutoff blocked_client);
+$relations{$_}{sees}{allseeing} = '' for qw(token token_cache audit audit_seal cutoff blocked_client);
 
 # Functions: who may call each, with what, and what a member of another realm
 # is then told of tokens of the realm shop.  %1 is a token, %2 its id, %3 a
@@ -125,6 +133,9 @@ our %functions = (
 	tr_stat_counters => [ ['monitor'], 'SELECT 1 FROM tr_stat_counters() LIMIT 1' ],
 	tr_health => [ ['monitor'], 'SELECT 1 FROM tr_health()' ],
 	tr_stat_reset => [ [], 'SELECT tr_stat_reset()' ],
+	tr_audit_verify => [ ['auditor'], 'SELECT 1 FROM tr_audit_verify() WHERE NOT valid' ],
+	tr_audit_head => [ ['auditor'], 'SELECT 1 FROM tr_audit_head() WHERE seal < 1' ],
+	tr_audit_prune => [ [], 'SELECT tr_audit_prune(now())' ],
 	tr_grant => [ [], q{SELECT tr_grant(current_user, 'operator', 'shop')} ],
 	tr_ungrant => [ [], q{SELECT tr_ungrant('operator', 'operator', 'shop')} ],
 	tr_set_owner => [ [], q{SELECT tr_set_owner('shop', 'rivals')} ],
@@ -133,6 +144,7 @@ our %functions = (
 	tr_token_guard => [ [], 'SELECT tr_token_guard()' ],
 	tr_cutoff_guard => [ [], 'SELECT tr_cutoff_guard()' ],
 	tr_audit_guard => [ [], 'SELECT tr_audit_guard()' ],
+	tr_seal_guard => [ [], 'SELECT tr_seal_guard()' ],
 );
 our @in_schema = (qw(validator issuer operator auditor rival writer), @readers, @workers);
 

@@ -9,6 +9,8 @@
 #     dropped, what somebody holds keeps the cache from being trusted.
 #  4. Between the commit of audit rows and emptying the ring: each event is in the
 #     trail once, whether the worker goes on or is killed.
+#  5. Between writing a seal and its commit: there is none, pruning waits, what is
+#     written meanwhile gets the next one; killed there, it is made again.
 
 use strict;
 use warnings FATAL => 'all';
@@ -163,6 +165,37 @@ ok(kill_and_wait($node, wait_stopped('events_committed')), 'killed there, and th
 go($control);
 worker_stays_away($node, $lie{revoked});
 is(value($node, "$recorded 'killed'"), '1', 'the event is in the trail once');
+
+# 5. Seals
+
+worker_comes($node);
+poll($node, 'all is sealed', 'SELECT valid AND unsealed = 0 FROM tr_audit_verify()');
+my $seals = value($node, 'SELECT count(*) FROM token_rotation.audit_seal');
+$control = stop_at('seal_written');
+issue($node, "'sealed'");
+wait_stopped('seal_written');
+is(value($node, 'SELECT count(*) FROM token_rotation.audit_seal'), $seals, 'a seal is written: nobody sees it');
+is(value($node, 'SELECT valid, unsealed FROM tr_audit_verify()'), 't|1', 'its row is not sealed yet');
+issue($node, "'sealed next'");
+my $pruning = $node->background_psql('postgres');
+$pruning->query_until(qr/begun/, "\\echo begun\nSELECT tr_audit_prune('2001-01-01');\n\\echo ended\n");
+poll($node, 'pruning waits', q{
+	SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'SELECT tr_audit_prune%'});
+go($control);
+like($pruning->query_until(qr/ended/, ''), qr/^0$/m, 'until the worker goes on');
+$pruning->quit;
+my $sealed = q{SELECT s.seal FROM token_rotation.audit a JOIN token_rotation.audit_seal s ON a.seq = ANY (s.seqs)
+	WHERE a.client_id = '%s'};
+poll($node, 'what came meanwhile has the next seal',
+	sprintf("SELECT ($sealed) = ($sealed) + 1", 'sealed next', 'sealed'));
+
+$control = stop_at('seal_written');
+issue($node, "'not sealed'");
+ok(kill_and_wait($node, wait_stopped('seal_written')), 'killed before its commit, and the server is back');
+go($control);
+poll($node, 'its seal is made again', sprintf("SELECT ($sealed) > 0", 'not sealed'));
+is( value($node, q{SELECT valid, unsealed, rows = (SELECT count(*) FROM token_rotation.audit) FROM tr_audit_verify()}),
+	't|0|t', 'and each row has one');
 
 note("tried: $times stops of the worker");
 done_testing();

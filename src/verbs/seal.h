@@ -1,0 +1,29 @@
+/*
+ * seal.h
+ *	  Sealing the audit trail: for the worker, and what verification needs of it.
+ */
+#ifndef TR_VERBS_SEAL_H
+#define TR_VERBS_SEAL_H
+
+#include "postgres.h"
+
+#include "datatype/timestamp.h"
+
+#include "state/seal.h"
+
+/*
+ * Make one seal, over at most max rows, where rows are waiting for it and the
+ * last one is half a nap old.  Called inside a section, in a short transaction that
+ * has written nothing; all of it is stored or nothing.  *more says that the next
+ * call has to go on at once; *next becomes the time when it is worth another
+ * one, TR_FOREVER: a nap later.  Returns how many rows were sealed.
+ */
+extern int tr_seal_run(int max, bool *more, TimestampTz *next);
+
+/*
+ * The hash of a seal; the hash of its list.
+ */
+extern void tr_seal_hash(const TrSeal *seal, uint8 hash[TR_HASH_BYTES]);
+extern void tr_seal_list_hash(const TrSeal *seal, uint8 hash[TR_HASH_BYTES]);
+
+#endif /* TR_VERBS_SEAL_H */
