@@ -62,4 +62,7 @@ UNION ALL
 SELECT 'no successor is in another family or realm than its predecessor', count(*)
 FROM token s JOIN token t ON s.predecessor_id = t.token_id
 WHERE (s.family_id, s.generation, s.client_id, s.owner)
-    IS DISTINCT FROM (t.family_id, t.generation + 1, t.client_id, t.owner);
+    IS DISTINCT FROM (t.family_id, t.generation + 1, t.client_id, t.owner)
+UNION ALL
+SELECT 'the audit trail is what was sealed', count(*)
+FROM tr_audit_verify() v WHERE NOT v.valid;

@@ -14,6 +14,8 @@
 #     rotate, are issued and revoked; new audit rows have larger numbers.
 #  7. Roles can do what they could; row security and the triggers are in force;
 #     the objects are those of a fresh installation.
+#  8. The trail verifies, a head of before is in it, and sealing goes on in the
+#     same segment.
 
 use strict;
 use warnings FATAL => 'all';
@@ -27,7 +29,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use TokenRotation;
 
-my @tables = qw(policy token cutoff blocked_client audit);
+my @tables = qw(policy token cutoff blocked_client audit audit_seal);
 
 # A digest of each durable table.
 sub digests
@@ -126,6 +128,8 @@ poll($old, 'ends are recorded', q{
 	SELECT count(*) = 2 FROM token_rotation.token WHERE status = 'expired'});
 verdicts_are($old, 'verdicts before', \@verdicts);
 wait_trusted($old, $live->{token}, 'the cache answers');
+poll($old, 'the trail is sealed', 'SELECT valid AND seals > 0 AND unsealed = 0 FROM tr_audit_verify()');
+my $head = value($old, 'SELECT hash FROM tr_audit_head()');
 
 # worker off, then lies
 worker_stays_away($old, $revoked);
@@ -203,6 +207,12 @@ poll($new, 'the worker ends a window',
 	"SELECT count(*) = 2 FROM token_rotation.audit WHERE event = 'overlap_ended' AND client_id = 'ended'");
 is(value($new, "SELECT string_agg(DISTINCT event, ' ' ORDER BY event) FROM token_rotation.audit WHERE seq > $last"),
 	'issued overlap_ended replayed revoked rotated', 'audited, with larger numbers than before');
+
+# 8. Seals
+
+poll($new, 'what happened here is sealed', 'SELECT valid AND unsealed = 0 FROM tr_audit_verify()');
+is(value($new, "SELECT valid, problem FROM tr_audit_verify('$head')"), 't|', 'a head of before is in the trail');
+is(value($new, 'SELECT count(DISTINCT segment), count(*) = max(seal) FROM token_rotation.audit_seal'), '1|t', 'one segment goes on');
 
 # 7. Roles, row security, objects
 

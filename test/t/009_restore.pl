@@ -27,7 +27,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use TokenRotation;
 
-my @tables = qw(policy token cutoff blocked_client audit);
+my @tables = qw(policy token cutoff blocked_client audit audit_seal);
 
 # How many rows each table has, and a digest of them all.  What the worker does
 # to usage meanwhile is left out.
@@ -104,6 +104,8 @@ verdicts_are($old, 'verdicts before the dump', \@verdicts);
 poll($old, 'their use is stored', q{
 	SELECT count(*) = 6 FROM token_rotation.token
 	WHERE first_used_at IS NOT NULL AND status IN ('active', 'rotating')});
+
+poll($old, 'the trail is sealed', 'SELECT valid AND unsealed = 0 FROM tr_audit_verify()');
 
 my ($counts, $digests) = (counts($old), digests($old));
 my $last = value($old, 'SELECT max(seq) FROM token_rotation.audit');
