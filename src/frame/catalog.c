@@ -198,6 +198,7 @@ fill(TrCatalog *c)
 	c->audit_segment = get_relname_relid("audit_segment", schema);
 	c->audit_seal = get_relname_relid("audit_seal", schema);
 	c->audit_seal_pkey = get_relname_relid("audit_seal_pkey", schema);
+	c->audit_sink = get_relname_relid("audit_sink", schema);
 	c->segment = start_of(c->audit_seq);
 	c->token_key_id = get_attnum(c->token, "key_id");
 	c->cache_key_id = get_attnum(c->cache, "key_id");

@@ -36,6 +36,7 @@ typedef struct TrCatalog
 	Oid audit_segment; /* this and what follows are not there in 0.2 */
 	Oid audit_seal;
 	Oid audit_seal_pkey;
+	Oid audit_sink;
 	int64 segment; /* this installation's number in the audit trail */
 
 	/* Columns that 0.3 added, behind any that a DBA had; 0 in an earlier version. */

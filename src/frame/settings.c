@@ -27,6 +27,7 @@ int tr_ring_size = 1024;
 int tr_audit_validations = TR_AUDIT_NONE;
 int tr_audit_overflow = TR_OVERFLOW_DROP;
 bool tr_log_redaction = true;
+char *tr_audit_file = NULL;
 char *tr_realm = NULL;
 char *tr_key_file = NULL;
 char *tr_key_command = NULL;
@@ -147,6 +148,19 @@ assign_key_command(const char *newval, void *extra)
 }
 
 /*
+ * Check hook of audit_file.
+ */
+static bool
+check_audit_file(char **newval, void **extra, GucSource source)
+{
+	if (**newval == '\0' || (is_absolute_path(*newval) && strlen(*newval) < MAXPGPATH))
+		return true;
+	GUC_check_errdetail("It is no absolute path, or too long a one.");
+	GUC_check_errhint("Name the file from the root on, or leave it empty.");
+	return false;
+}
+
+/*
  * Settings that change what verdicts say.
  */
 static void
@@ -207,6 +221,10 @@ define_worker_settings(void)
 							 "drop counts the event as lost, fail refuses the call.",
 							 &tr_audit_overflow, TR_OVERFLOW_DROP /* default */,
 							 audit_overflow_options, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("token_rotation.audit_file",
+							   "File that the sealed audit trail is written to.",
+							   "An absolute path; empty: none.", &tr_audit_file, "" /* default */,
+							   PGC_SIGHUP, GUC_SUPERUSER_ONLY, check_audit_file, NULL, NULL);
 	DefineCustomBoolVariable("token_rotation.log_redaction",
 							 "The secrets of tokens are masked in the server's log.", NULL,
 							 &tr_log_redaction, true, PGC_SIGHUP, 0, NULL, NULL, NULL);

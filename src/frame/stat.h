@@ -44,8 +44,9 @@ typedef enum TrStat
 	TR_STAT_VISIT_DONE,
 	TR_STAT_VISIT_LOCKED,
 	TR_STAT_VISIT_FAILED,
+	TR_STAT_AUDIT_FILE_FAILED,
 } TrStat;
-#define TR_STAT_COUNT (TR_STAT_VISIT_FAILED + 1)
+#define TR_STAT_COUNT (TR_STAT_AUDIT_FILE_FAILED + 1)
 
 /*
  * How the view calls it; reason may be NULL.

@@ -8,3 +8,4 @@ SELECT pg_catalog.pg_extension_config_dump('token_rotation.cutoff', '');
 SELECT pg_catalog.pg_extension_config_dump('token_rotation.blocked_client', '');
 SELECT pg_catalog.pg_extension_config_dump('token_rotation.audit', '');
 SELECT pg_catalog.pg_extension_config_dump('token_rotation.audit_seal', '');
+SELECT pg_catalog.pg_extension_config_dump('token_rotation.audit_sink', '');

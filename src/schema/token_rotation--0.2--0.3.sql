@@ -1,5 +1,18 @@
 \echo Use "ALTER EXTENSION token_rotation UPDATE" to load this file. \quit
 
+-- The functions below are in the library of 0.3, which is loaded when the server
+-- starts.  It is there where its settings are.
+DO LANGUAGE plpgsql $$
+BEGIN
+    IF pg_catalog.current_setting('token_rotation.log_redaction', true) IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = '55000',
+            MESSAGE = 'the library of version 0.3 is not loaded',
+            DETAIL = 'The server was started with an earlier one, which lacks functions of this version.',
+            HINT = 'Restart the server, then update.';
+    END IF;
+END
+$$;
+
 ALTER TABLE token_rotation.policy ADD COLUMN on_reuse text COLLATE "C" NOT NULL DEFAULT 'audit',
     ADD CONSTRAINT policy_on_reuse_check CHECK (on_reuse IN ('audit', 'revoke_successor', 'revoke_family'));
 COMMENT ON COLUMN token_rotation.policy.on_reuse IS 'what happens when a token that must be dead is used for rotating: audit records it, revoke_successor ends everything that was made from it, revoke_family ends its whole family';
@@ -175,7 +188,23 @@ CREATE FUNCTION @extschema@.tr_audit_prune(before timestamptz) RETURNS bigint
 COMMENT ON FUNCTION @extschema@.tr_audit_prune(timestamptz) IS
     'remove the rows of seals whose rows are all older than a moment; the seals stay, and the rest still verifies; for the extension''s owner; returns how many rows';
 
+-- How far the audit file is.
+
+CREATE TABLE token_rotation.audit_sink (
+    one boolean NOT NULL DEFAULT true,
+    segment bigint NOT NULL,
+    seal bigint NOT NULL,
+    CONSTRAINT audit_sink_pkey PRIMARY KEY (one),
+    CONSTRAINT audit_sink_one_check CHECK (one)
+);
+COMMENT ON TABLE token_rotation.audit_sink IS
+    'the last seal that token_rotation.audit_file has; without its row everything is written again';
+COMMENT ON COLUMN token_rotation.audit_sink.one IS 'there is one row at most';
+COMMENT ON COLUMN token_rotation.audit_sink.segment IS 'as in audit_seal';
+COMMENT ON COLUMN token_rotation.audit_sink.seal IS 'as in audit_seal';
+
 SELECT pg_catalog.pg_extension_config_dump('token_rotation.audit_seal', '');
+SELECT pg_catalog.pg_extension_config_dump('token_rotation.audit_sink', '');
 
 -- What is new gets the owner of what was there, and is closed: to PUBLIC and to
 -- those whom ALTER DEFAULT PRIVILEGES names.
@@ -242,17 +271,20 @@ DECLARE
     statement text;
 BEGIN
     FOR statement IN
-        SELECT pg_catalog.format('ALTER TABLE token_rotation.audit_seal OWNER TO %s',
+        SELECT pg_catalog.format('ALTER TABLE %s OWNER TO %s', f.oid::pg_catalog.regclass,
                                  c.relowner::pg_catalog.regrole)
-        FROM pg_catalog.pg_class c
+        FROM pg_catalog.pg_class c, pg_catalog.pg_class f
         WHERE c.oid OPERATOR(pg_catalog.=) 'token_rotation.audit'::pg_catalog.regclass
+          AND f.relnamespace OPERATOR(pg_catalog.=) c.relnamespace
+          AND f.relname IN ('audit_seal', 'audit_sink')
         UNION ALL
-        SELECT DISTINCT pg_catalog.format('REVOKE ALL ON TABLE token_rotation.audit_seal FROM %s',
+        SELECT DISTINCT pg_catalog.format('REVOKE ALL ON TABLE %s FROM %s', f.oid::pg_catalog.regclass,
             CASE WHEN a.grantee OPERATOR(pg_catalog.=) 0 THEN 'PUBLIC'
                  ELSE a.grantee::pg_catalog.regrole::text END)
-        FROM pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) a
-        WHERE c.oid OPERATOR(pg_catalog.=) 'token_rotation.audit_seal'::pg_catalog.regclass
-          AND a.grantee OPERATOR(pg_catalog.<>) c.relowner
+        FROM pg_catalog.pg_class f, pg_catalog.aclexplode(f.relacl) a
+        WHERE f.oid IN ('token_rotation.audit_seal'::pg_catalog.regclass,
+                        'token_rotation.audit_sink'::pg_catalog.regclass)
+          AND a.grantee OPERATOR(pg_catalog.<>) f.relowner
           AND a.grantee OPERATOR(pg_catalog.<>) 'token_rotation_worker'::pg_catalog.regrole
     LOOP
         EXECUTE statement;

@@ -27,6 +27,7 @@
 #include "server/tasks.h"
 #include "state/audit.h"
 #include "state/ring.h"
+#include "state/sink.h"
 #include "state/stats.h"
 #include "state/store.h"
 #include "state/upkeep.h"
@@ -333,6 +334,29 @@ seal(void)
 }
 
 /*
+ * Write what is sealed to the file, where there is one.
+ */
+static void
+write_file(void)
+{
+	TrSection section;
+	TrSink sink;
+
+	do
+	{
+		tr_step_begin(&section);
+		sink = tr_sink_run();
+		tr_step_commit(&section);
+		tr_step_settled();
+	} while (sink == TR_SINK_WROTE && tr_step_go_on());
+	if (sink == TR_SINK_FAILED)
+	{
+		tr_stats_add(tr_stats_of(NULL), TR_STAT_AUDIT_FILE_FAILED, 1);
+		tr_step_visit_by(GetCurrentTimestamp() + tr_worker_nap * INT64CONST(1000));
+	}
+}
+
+/*
  * The most urgent things first.  Proven events are looked for again before each
  * step, because while their ring is full, replays are refused.
  *
@@ -351,7 +375,7 @@ tr_tasks_run(const char **doing)
 		{"auditing refusals", drain_junk}, {"auditing losses", report_losses},
 		{"ending overlap windows", sweep}, {"erasing nonces", erase_nonces},
 		{"storing usage", flush_usage},	   {"keeping the cache", tr_cache_keep},
-		{"sealing the audit", seal},
+		{"sealing the audit", seal},	   {"writing the audit file", write_file},
 	};
 	TrDatabase *here = tr_visits_here();
 	int first = here->first_step;

@@ -247,19 +247,17 @@ bool
 tr_store_try_family(const TrToken *token)
 {
 	static TrSql sql = {
-		.text = "SELECT t.token_id FROM token_rotation.token t"
-				" WHERE t.family_id OPERATOR(pg_catalog.=) $1 FOR NO KEY UPDATE SKIP LOCKED",
-		.nargs = 1,
-		.types = {UUIDOID},
-	};
-	static TrSql all = {
-		.text = "SELECT FROM token_rotation.token t WHERE t.family_id OPERATOR(pg_catalog.=) $1",
+		.text =
+			"WITH locked AS MATERIALIZED (SELECT t.token_id FROM token_rotation.token t"
+			" WHERE t.family_id OPERATOR(pg_catalog.=) $1 FOR NO KEY UPDATE SKIP LOCKED)"
+			" SELECT FROM token_rotation.token t WHERE t.family_id OPERATOR(pg_catalog.=) $1 AND"
+			" t.token_id OPERATOR(pg_catalog.<>) ALL (ARRAY(SELECT l.token_id FROM locked l))",
 		.nargs = 1,
 		.types = {UUIDOID},
 	};
 	Datum id = PointerGetDatum(token->family);
 
-	return tr_sql_run(&sql, &id, NULL) == tr_sql_run(&all, &id, NULL);
+	return tr_sql_run(&sql, &id, NULL) == 0;
 }
 
 bool

@@ -91,6 +91,13 @@ our %relations = (
 		open => 1,    # no row security: its privileges are all there is
 	},
 );
+$relations{audit_sink} = {
+	columns => [qw(one segment seal)],
+	read => [],
+	sees => {},
+	set => 'seal = 0',
+	open => 1,
+};
 $relations{tr_stat} = {
 	schema => 'tr',
 	columns => [qw(policy event reason count stats_reset)],

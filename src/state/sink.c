@@ -1,0 +1,299 @@
+/*
+ * sink.c
+ *	  The file that the sealed audit trail is written to: see sink.h.
+ *
+ * The file is opened anew for each seal, so that logrotate may move it away at any
+ * time.  Several databases may share it: each line is written at the end as it is
+ * then.  After a write that failed in the midst, the rest of a line may be left;
+ * the next one begins on a line of its own.  Nothing is cut off, because what
+ * comes after may be another database's.
+ */
+#include "postgres.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "catalog/pg_type.h"
+#include "common/file_perm.h"
+#include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
+#include "storage/fd.h"
+#include "utils/builtins.h"
+
+#include "frame/catalog.h"
+#include "frame/settings.h"
+#include "frame/sql.h"
+#include "frame/stop_point.h"
+#include "state/sink.h"
+
+/* A seal, by its key. */
+typedef struct Position
+{
+	int64 segment;
+	int64 seal;
+} Position;
+
+/*
+ * What the file has already; before everything where there is no row.
+ */
+static Position
+stored_position(void)
+{
+	static TrSql sql = {
+		.text = "SELECT p.segment, p.seal FROM token_rotation.audit_sink p",
+	};
+	Position position = {PG_INT64_MIN, PG_INT64_MIN};
+	bool isnull;
+
+	if (tr_sql_run(&sql, NULL, NULL) > 0)
+	{
+		position.segment = DatumGetInt64(tr_sql_value(0, 1, &isnull));
+		position.seal = DatumGetInt64(tr_sql_value(0, 2, &isnull));
+	}
+	return position;
+}
+
+/*
+ * The next seal.  false: there is none.
+ */
+static bool
+next_seal(Position *position)
+{
+	static TrSql sql = {
+		.text = "SELECT s.segment, s.seal FROM token_rotation.audit_seal s"
+				" WHERE ROW(s.segment, s.seal) OPERATOR(pg_catalog.>) ROW($1, $2)"
+				" ORDER BY s.segment, s.seal LIMIT 1",
+		.nargs = 2,
+		.types = {INT8OID, INT8OID},
+	};
+	Datum values[2];
+	bool isnull;
+
+	*position = stored_position();
+	values[0] = Int64GetDatum(position->segment);
+	values[1] = Int64GetDatum(position->seal);
+	if (tr_sql_run(&sql, values, NULL) == 0)
+		return false;
+	position->segment = DatumGetInt64(tr_sql_value(0, 1, &isnull));
+	position->seal = DatumGetInt64(tr_sql_value(0, 2, &isnull));
+	return true;
+}
+
+/*
+ * Store that the file has this seal.
+ */
+static void
+store_position(const Position *position)
+{
+	static TrSql sql = {
+		.text = "INSERT INTO token_rotation.audit_sink AS p (segment, seal) VALUES ($1, $2)"
+				" ON CONFLICT (one) DO UPDATE SET segment = excluded.segment, seal = excluded.seal",
+		.nargs = 2,
+		.types = {INT8OID, INT8OID},
+	};
+	Datum values[2];
+
+	values[0] = Int64GetDatum(position->segment);
+	values[1] = Int64GetDatum(position->seal);
+	tr_sql_run(&sql, values, NULL);
+}
+
+/*
+ * Run one of the statements below and append each row of its answer as a line, in
+ * UTF-8, which JSON is.  Returns how many.
+ */
+static uint64
+append_lines(StringInfo lines, TrSql *sql, const Position *position)
+{
+	Datum values[2];
+	uint64 count;
+	uint64 i;
+
+	values[0] = Int64GetDatum(position->segment);
+	values[1] = Int64GetDatum(position->seal);
+	count = tr_sql_run(sql, values, NULL);
+	for (i = 0; i < count; i++)
+	{
+		bool isnull;
+		char *line = TextDatumGetCString(tr_sql_value(i, 1, &isnull));
+
+		appendStringInfoString(lines, pg_server_to_any(line, (int) strlen(line), PG_UTF8));
+		appendStringInfoChar(lines, '\n');
+	}
+	return count;
+}
+
+#define MOMENT(column)                                                                             \
+	"pg_catalog.to_char(" column " AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
+#define HEX(column) "pg_catalog.encode(" column ", 'hex')"
+
+/*
+ * The rows of a seal and, last, the seal itself.
+ */
+static void
+collect(StringInfo lines, const Position *position)
+{
+	static TrSql row_sql = {
+		.text =
+			"SELECT pg_catalog.json_build_object('database', pg_catalog.current_database(),"
+			" 'segment', s.segment, 'seal', s.seal, 'seq', a.seq, 'at', " MOMENT(
+				"a.at") ","
+						" 'event', a.event, 'client_id', a.client_id, 'owner', a.owner,"
+						" 'token_ref', " HEX("a.token_ref") ", 'successor_ref', " HEX(
+							"a.successor_ref") ","
+											   " 'actor', a.actor, 'role', a.role, "
+											   "'application_name', a.application_name,"
+											   " 'client_addr', a.client_addr, 'origin', a.origin, "
+											   "'reason', a.reason,"
+											   " 'detail', a.detail, 'xid', a.xid::pg_catalog.text,"
+											   " 'row_hash', " HEX(
+												   "pg_catalog.substr(s.row_hashes, ((u.n "
+												   "OPERATOR(pg_catalog.-) 1)"
+												   " OPERATOR(pg_catalog.*) 32 "
+												   "OPERATOR(pg_catalog.+) 1)::pg_catalog.int4, "
+												   "32)") ")"
+														  "::pg_catalog.text"
+														  " FROM token_rotation.audit_seal s,"
+														  " pg_catalog.unnest(s.seqs) WITH "
+														  "ORDINALITY AS u (seq, n), "
+														  "token_rotation.audit a"
+														  " WHERE s.segment OPERATOR(pg_catalog.=) "
+														  "$1 AND s.seal OPERATOR(pg_catalog.=) $2"
+														  " AND a.seq OPERATOR(pg_catalog.=) u.seq "
+														  "ORDER BY u.n",
+		.nargs = 2,
+		.types = {INT8OID, INT8OID},
+	};
+	static TrSql seal_sql = {
+		.text =
+			"SELECT pg_catalog.json_build_object('database', pg_catalog.current_database(),"
+			" 'segment', s.segment, 'seal', s.seal, 'at', " MOMENT(
+				"s.at") ", 'rows', s.rows,"
+						" 'hash', " HEX(
+							"s.hash") ")::pg_catalog.text, s.rows FROM token_rotation.audit_seal s"
+									  " WHERE s.segment OPERATOR(pg_catalog.=) $1 AND s.seal "
+									  "OPERATOR(pg_catalog.=) $2",
+		.nargs = 2,
+		.types = {INT8OID, INT8OID},
+	};
+	uint64 count = append_lines(lines, &row_sql, position);
+	bool isnull;
+	int32 sealed;
+
+	append_lines(lines, &seal_sql, position);
+	sealed = DatumGetInt32(tr_sql_value(0, 2, &isnull));
+	if (count != (uint64) sealed)
+		ereport(LOG,
+				(errmsg("seal " INT64_FORMAT
+						" of the audit trail has %d rows, of which " UINT64_FORMAT " are there",
+						position->seal, sealed, count),
+				 errdetail("The others were pruned, or somebody has removed them."),
+				 errhint("Run tr_audit_verify().")));
+}
+
+/*
+ * Does the file end in the midst of a line?
+ */
+static bool
+ends_within_line(int fd, off_t size)
+{
+	char last;
+
+	return size > 0 && pread(fd, &last, 1, size - 1) == 1 && last != '\n';
+}
+
+/*
+ * Write everything; false with errno.
+ */
+static bool
+write_all(int fd, const char *text, size_t len)
+{
+	while (len > 0)
+	{
+		ssize_t written;
+
+		errno = 0;
+		written = write(fd, text, len);
+		if (written < 0 && errno == EINTR)
+			continue;
+		if (written <= 0)
+		{
+			errno = errno != 0 ? errno : ENOSPC;
+			return false;
+		}
+		text += written;
+		len -= (size_t) written;
+	}
+	return true;
+}
+
+/*
+ * Append to the open file, to the disk; false with errno.
+ */
+static bool
+append(int fd, const StringInfoData *lines)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) != 0)
+		return false;
+	if (!S_ISREG(st.st_mode))
+	{
+		errno = EINVAL;
+		return false;
+	}
+	if (ends_within_line(fd, st.st_size) && !write_all(fd, "\n", 1))
+		return false;
+	if (!write_all(fd, lines->data, (size_t) lines->len) || pg_fsync(fd) != 0)
+		return false;
+	/* what is new needs its name on disk, too */
+	if (st.st_size == 0)
+	{
+		char folder[MAXPGPATH];
+
+		strlcpy(folder, tr_audit_file, sizeof(folder));
+		get_parent_directory(folder);
+		return fsync_fname_ext(folder, true, true, LOG) == 0;
+	}
+	return true;
+}
+
+/*
+ * Open the file, append, close.  What goes wrong is logged.
+ */
+static bool
+write_file(const StringInfoData *lines)
+{
+	/* a pipe without a reader is an error, and nothing to wait for */
+	int fd = OpenTransientFilePerm(tr_audit_file, O_RDWR | O_APPEND | O_CREAT | O_NONBLOCK,
+								   pg_file_create_mode);
+	bool done = fd >= 0 && append(fd, lines);
+
+	if (!done)
+		ereport(LOG, (errcode_for_file_access(),
+					  errmsg("could not write the audit file \"%s\": %m", tr_audit_file),
+					  errdetail("Sealed rows wait for it; none is skipped."),
+					  errhint("It is tried again in token_rotation.worker_nap.")));
+	if (fd >= 0)
+		CloseTransientFile(fd);
+	return done;
+}
+
+TrSink
+tr_sink_run(void)
+{
+	StringInfoData lines;
+	Position position;
+
+	/* not there before 0.3 */
+	if (*tr_audit_file == '\0' || !OidIsValid(tr_catalog()->audit_sink) || !next_seal(&position))
+		return TR_SINK_IDLE;
+	initStringInfo(&lines);
+	collect(&lines, &position);
+	if (!write_file(&lines))
+		return TR_SINK_FAILED;
+	TR_STOP_POINT("sink_written");
+	store_position(&position);
+	return TR_SINK_WROTE;
+}
