@@ -40,21 +40,6 @@ tr_reason_text(TrReason reason)
 	return reason_texts[reason];
 }
 
-bool
-tr_reason_proven(TrReason reason)
-{
-	switch (reason)
-	{
-		case TR_MALFORMED:
-		case TR_UNKNOWN:
-		case TR_BAD_SECRET:
-		case TR_STALE:
-			return false;
-		default:
-			return true;
-	}
-}
-
 const char *
 tr_status_text(TrStatus status)
 {

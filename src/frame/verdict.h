@@ -17,11 +17,6 @@
 extern const char *tr_reason_text(TrReason reason);
 
 /*
- * Does this refusal prove that the caller held the secret?
- */
-extern bool tr_reason_proven(TrReason reason);
-
-/*
  * Texts of the column status, and back.  For a text that is none, find answers
  * false and read, which is for stored ones, raises XX001.
  */
