@@ -12,3 +12,6 @@ COMMENT ON TABLE token_rotation.audit_sink IS
 COMMENT ON COLUMN token_rotation.audit_sink.one IS 'there is one row at most';
 COMMENT ON COLUMN token_rotation.audit_sink.segment IS 'as in audit_seal';
 COMMENT ON COLUMN token_rotation.audit_sink.seal IS 'as in audit_seal';
+
+-- No policy: who may write tables at large must not make the file skip rows.
+ALTER TABLE token_rotation.audit_sink ENABLE ROW LEVEL SECURITY;

@@ -203,6 +203,9 @@ COMMENT ON COLUMN token_rotation.audit_sink.one IS 'there is one row at most';
 COMMENT ON COLUMN token_rotation.audit_sink.segment IS 'as in audit_seal';
 COMMENT ON COLUMN token_rotation.audit_sink.seal IS 'as in audit_seal';
 
+-- No policy: who may write tables at large must not make the file skip rows.
+ALTER TABLE token_rotation.audit_sink ENABLE ROW LEVEL SECURITY;
+
 SELECT pg_catalog.pg_extension_config_dump('token_rotation.audit_seal', '');
 SELECT pg_catalog.pg_extension_config_dump('token_rotation.audit_sink', '');
 

@@ -94,9 +94,8 @@ our %relations = (
 $relations{audit_sink} = {
 	columns => [qw(one segment seal)],
 	read => [],
-	sees => {},
+	sees => { reader => 'false' },
 	set => 'seal = 0',
-	open => 1,
 };
 $relations{tr_stat} = {
 	schema => 'tr',
@@ -107,7 +106,7 @@ $relations{tr_stat} = {
 	view => 1,
 };
 # BYPASSRLS means what it says: doc/security.md
-$relations{$_}{sees}{allseeing} = '' for qw(token token_cache audit audit_seal cutoff blocked_client);
+$relations{$_}{sees}{allseeing} = '' for qw(token token_cache audit audit_seal audit_sink cutoff blocked_client);
 
 # Functions: who may call each, with what, and what a member of another realm
 # is then told of tokens of the realm shop.  %1 is a token, %2 its id, %3 a
