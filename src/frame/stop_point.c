@@ -48,6 +48,7 @@ static const char *const points[] = {
 	"cache_compared",		  /* the worker has found suspects, but not locked them */
 	"events_committed",		  /* the worker has audited, but not emptied the ring */
 	"seal_written",			  /* the worker has sealed, but not committed */
+	"sink_written",			  /* sealed rows are in the audit file, their position is not stored */
 };
 
 static char *stop_at = NULL;

@@ -11,6 +11,8 @@
 #     trail once, whether the worker goes on or is killed.
 #  5. Between writing a seal and its commit: there is none, pruning waits, what is
 #     written meanwhile gets the next one; killed there, it is made again.
+#  6. Between writing rows to the audit file and storing the position: killed there,
+#     they are written again.
 
 use strict;
 use warnings FATAL => 'all';
@@ -196,6 +198,25 @@ go($control);
 poll($node, 'its seal is made again', sprintf("SELECT ($sealed) > 0", 'not sealed'));
 is( value($node, q{SELECT valid, unsealed, rows = (SELECT count(*) FROM token_rotation.audit) FROM tr_audit_verify()}),
 	't|0|t', 'and each row has one');
+
+# 6. The audit file
+
+my $file = PostgreSQL::Test::Utils::tempdir . '/audit.json';
+my $written = sub { scalar grep { /"client_id" : "written"/ } split /\n/, -e $file ? slurp_file($file) : '' };
+
+poll($node, 'all is sealed', 'SELECT valid AND unsealed = 0 FROM tr_audit_verify()');
+set_conf($node, 'token_rotation.audit_file' => $file);
+poll($node, 'the file has it all', q{SELECT (SELECT (segment, seal) FROM token_rotation.audit_sink)
+	= (SELECT (segment, seal) FROM token_rotation.audit_seal ORDER BY segment DESC, seal DESC LIMIT 1)});
+$control = stop_at('sink_written');
+issue($node, "'written'");
+my $writing = wait_stopped('sink_written');
+is($written->(), 1, 'a row is in the file');
+ok(kill_and_wait($node, $writing), 'killed before the position is stored, and the server is back');
+go($control);
+poll($node, 'it is written again', q{SELECT (SELECT (segment, seal) FROM token_rotation.audit_sink)
+	= (SELECT (segment, seal) FROM token_rotation.audit_seal ORDER BY segment DESC, seal DESC LIMIT 1)});
+is($written->(), 2, 'twice is at least once');
 
 note("tried: $times stops of the worker");
 done_testing();
