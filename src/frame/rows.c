@@ -24,6 +24,7 @@
 static void
 open_rows(TrRows *rows, Oid heap, Oid index, int nkeys, LOCKMODE mode)
 {
+	rows->context = CurrentMemoryContext;
 	rows->heap = table_open(heap, mode);
 	rows->index = index_open(index, AccessShareLock);
 	rows->slot = table_slot_create(rows->heap, NULL);
@@ -49,16 +50,28 @@ tr_rows_begin_at(TrRows *rows, Oid heap, Oid index, int nkeys, Snapshot snapshot
 	open_rows(rows, heap, index, nkeys, AccessShareLock);
 }
 
+/*
+ * An index scan takes memory when it comes to need it, for dead tuples for
+ * instance, and keeps it to its end: not from a context that is reset with each
+ * row.
+ */
 void
 tr_rows_seek(TrRows *rows, ScanKey keys, int nkeys)
 {
+	MemoryContext before = MemoryContextSwitchTo(rows->context);
+
 	index_rescan(rows->scan, keys, nkeys, NULL, 0);
+	MemoryContextSwitchTo(before);
 }
 
 bool
 tr_rows_next(TrRows *rows)
 {
-	return index_getnext_slot(rows->scan, ForwardScanDirection, rows->slot);
+	MemoryContext before = MemoryContextSwitchTo(rows->context);
+	bool found = index_getnext_slot(rows->scan, ForwardScanDirection, rows->slot);
+
+	MemoryContextSwitchTo(before);
+	return found;
 }
 
 bool

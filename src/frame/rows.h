@@ -42,6 +42,7 @@ typedef struct TrRows
 	Snapshot snapshot;
 	bool own_snapshot;
 	TupleTableSlot *slot;
+	MemoryContext context; /* where it was begun: the scan's memory comes from there */
 } TrRows;
 
 /*
