@@ -45,6 +45,7 @@ typedef struct TrDatabase
 
 	/* Touched by the visiting worker only, of which there is one at a time. */
 	uint8 fill_cursor[TR_ID_BYTES]; /* how far the cache was filled */
+	Oid fill_file;					/* number of the cache's file when the pass began */
 	bool fill_skipped;				/* this pass had to leave tokens out */
 	uint8 reconcile_cursor[TR_ID_BYTES];
 	uint32 by_hand_seen; /* by_hand when the last pass of filling began */

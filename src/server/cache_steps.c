@@ -46,7 +46,8 @@ reconcile_cache(TrDatabase *here)
 /*
  * Fill the cache from where the visit before stopped.  A pass that had to leave
  * tokens out, because they were locked, is followed by another one; so is one
- * during which somebody changed tokens by hand, maybe behind the cursor.
+ * during which somebody changed tokens by hand, maybe behind the cursor, or
+ * truncated the cache, which gave it another file.
  */
 static void
 fill_cache(TrDatabase *here)
@@ -66,8 +67,12 @@ fill_cache(TrDatabase *here)
 			here->by_hand_seen = pg_atomic_read_u32(&here->by_hand);
 		pg_memory_barrier();
 		tr_step_begin(&section);
+		if (memcmp(cursor, start, TR_ID_BYTES) == 0)
+			here->fill_file = tr_upkeep_cache_file();
 		count = tr_upkeep_fill(cursor, CACHE_BATCH, &skipped);
 		TR_STOP_POINT("cache_copied");
+		if (tr_upkeep_cache_file() != here->fill_file)
+			skipped++;
 		if (count < CACHE_BATCH)
 		{
 			if (skipped == 0 && pg_atomic_read_u32(&here->by_hand) == here->by_hand_seen)

@@ -133,6 +133,20 @@ tr_upkeep_set_complete(void)
 	tr_sql_run(&sql, NULL, NULL);
 }
 
+Oid
+tr_upkeep_cache_file(void)
+{
+	static TrSql sql = {
+		.text =
+			"SELECT "
+			"pg_catalog.pg_relation_filenode('token_rotation.token_cache'::pg_catalog.regclass)",
+	};
+	bool isnull;
+
+	tr_sql_run(&sql, NULL, NULL);
+	return DatumGetObjectId(tr_sql_value(0, 1, &isnull));
+}
+
 void
 tr_upkeep_unset_complete(void)
 {

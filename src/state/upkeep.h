@@ -44,6 +44,11 @@ extern void tr_upkeep_unset_complete(void);
 extern int tr_upkeep_reconcile(uint8 cursor[TR_ID_BYTES], int max);
 
 /*
+ * The number of the cache's file: TRUNCATE gives it another one.
+ */
+extern Oid tr_upkeep_cache_file(void);
+
+/*
  * Erase up to max nonces whose replay window has ended, and drop the rows of
  * tokens that have ended too.  Returns how many.
  */
