@@ -15,6 +15,7 @@
 #include "utils/fmgroids.h"
 #include "utils/snapmgr.h"
 
+#include "core/secret.h"
 #include "frame/compat.h"
 #include "frame/rows.h"
 
@@ -166,6 +167,16 @@ tr_plain_datum(Datum value)
 	if (VARATT_IS_EXTERNAL(bytes) || VARATT_IS_COMPRESSED(bytes))
 		return PointerGetDatum(detoast_attr(bytes));
 	return value;
+}
+
+Datum
+tr_hash_datum(const uint8 *hash)
+{
+	bytea *bytes = palloc(VARHDRSZ + TR_HASH_BYTES);
+
+	SET_VARSIZE(bytes, VARHDRSZ + TR_HASH_BYTES);
+	memcpy(VARDATA(bytes), hash, TR_HASH_BYTES);
+	return PointerGetDatum(bytes);
 }
 
 void

@@ -85,6 +85,11 @@ extern void tr_rows_copy(TrRows *rows, const TrColumns *columns, Datum *values, 
  */
 extern Datum tr_plain_datum(Datum value);
 
+/*
+ * A hash of TR_HASH_BYTES as a bytea, in CurrentMemoryContext.
+ */
+extern Datum tr_hash_datum(const uint8 *hash);
+
 extern void tr_rows_end(TrRows *rows);
 
 /*

@@ -23,6 +23,7 @@
 #include "core/secret.h"
 #include "frame/caller.h"
 #include "frame/catalog.h"
+#include "frame/rows.h"
 #include "frame/seal_lock.h"
 #include "frame/sql.h"
 #include "frame/verdict.h"
@@ -47,12 +48,11 @@ static bool writing = false;
 static Datum
 reference(const uint8 *id)
 {
-	bytea *bytes = palloc(VARHDRSZ + TR_HASH_BYTES);
+	uint8 hash[TR_HASH_BYTES];
 
-	SET_VARSIZE(bytes, VARHDRSZ + TR_HASH_BYTES);
-	if (!tr_sha256(id, TR_ID_BYTES, (uint8 *) VARDATA(bytes)))
+	if (!tr_sha256(id, TR_ID_BYTES, hash))
 		tr_raise_crypto();
-	return PointerGetDatum(bytes);
+	return tr_hash_datum(hash);
 }
 
 /*

@@ -165,19 +165,6 @@ tr_cache_lock(const uint8 *id, TrCached *cached)
 }
 
 /*
- * 32 bytes as a bytea datum.
- */
-static Datum
-bytes_datum(const uint8 *from)
-{
-	bytea *bytes = palloc(VARHDRSZ + TR_HASH_BYTES);
-
-	SET_VARSIZE(bytes, VARHDRSZ + TR_HASH_BYTES);
-	memcpy(VARDATA(bytes), from, TR_HASH_BYTES);
-	return PointerGetDatum(bytes);
-}
-
-/*
  * Set a time that is NULL when it has the value that stands for it.
  */
 static void
@@ -206,7 +193,7 @@ run_with_state(TrSql sqls[2], const TrToken *token, const uint8 *nonce)
 	memset(nulls, ' ', sizeof(nulls));
 	values[COL_TOKEN_ID] = PointerGetDatum(token->id);
 	values[COL_STATUS] = CStringGetTextDatum(tr_status_text(token->life.status));
-	values[COL_SECRET_HASH] = bytes_datum(token->secret_hash);
+	values[COL_SECRET_HASH] = tr_hash_datum(token->secret_hash);
 	values[COL_CLIENT_ID] = PointerGetDatum(token->client_id);
 	values[COL_POLICY] = PointerGetDatum(token->policy);
 	values[COL_OWNER] = PointerGetDatum(token->owner);
@@ -219,7 +206,7 @@ run_with_state(TrSql sqls[2], const TrToken *token, const uint8 *nonce)
 	set_time(values, nulls, COL_OVERLAP_ENDS_AT, token->life.overlap_ends_at, TR_FOREVER);
 	set_time(values, nulls, COL_REPLAY_ENDS_AT, token->life.replay_ends_at, TR_NEVER);
 	nulls[COL_NONCE] = nonce == NULL ? 'n' : ' ';
-	values[COL_NONCE] = nonce == NULL ? (Datum) 0 : bytes_datum(nonce);
+	values[COL_NONCE] = nonce == NULL ? (Datum) 0 : tr_hash_datum(nonce);
 	values[STATE_ARGS_BEFORE] = Int32GetDatum(token->key_id);
 	values[STATE_ARGS_BEFORE + 1] = PointerGetDatum(token->family);
 	values[STATE_ARGS_BEFORE + 2] = BoolGetDatum(token->has_rotation_hash);

@@ -112,18 +112,23 @@ get_row_hashes(TrSeal *seal, Datum value)
 }
 
 /*
- * The first row of the last result, as a seal without a list.
+ * The first row that this statement finds, for one segment or any, as a seal
+ * without a list.  false: none.
  */
-static void
-get_result(TrSeal *seal)
+static bool
+find_seal(TrSql *sql, int64 segment, TrSeal *seal)
 {
+	Datum value = Int64GetDatum(segment);
 	Datum values[COLUMNS];
 	bool nulls[COLUMNS];
 	int i;
 
+	if (tr_sql_run(sql, &value, NULL) == 0)
+		return false;
 	for (i = 0; i < COLUMNS - 2; i++)
 		values[i] = tr_sql_value(0, i + 1, &nulls[i]);
 	get_columns(seal, values, nulls);
+	return true;
 }
 
 bool
@@ -135,12 +140,8 @@ tr_seal_newest(int64 segment, TrSeal *seal)
 		.nargs = 1,
 		.types = {INT8OID},
 	};
-	Datum value = Int64GetDatum(segment);
 
-	if (tr_sql_run(&sql, &value, NULL) == 0)
-		return false;
-	get_result(seal);
-	return true;
+	return find_seal(&sql, segment, seal);
 }
 
 bool
@@ -154,12 +155,8 @@ tr_seal_newest_complete(int64 segment, TrSeal *seal)
 		.nargs = 1,
 		.types = {INT8OID},
 	};
-	Datum value = Int64GetDatum(segment);
 
-	if (tr_sql_run(&sql, &value, NULL) == 0)
-		return false;
-	get_result(seal);
-	return true;
+	return find_seal(&sql, segment, seal);
 }
 
 bool
@@ -170,10 +167,7 @@ tr_seal_newest_restored(TrSeal *seal)
 				" ORDER BY segment DESC, seal DESC LIMIT 1",
 	};
 
-	if (tr_sql_run(&sql, NULL, NULL) == 0)
-		return false;
-	get_result(seal);
-	return true;
+	return find_seal(&sql, 0, seal);
 }
 
 bool
@@ -217,16 +211,6 @@ tr_seal_unnamed(int64 own, uint8 hash[TR_HASH_BYTES])
 	return get_hash(value, isnull, hash);
 }
 
-Datum
-tr_seal_hash_datum(const uint8 hash[TR_HASH_BYTES])
-{
-	bytea *bytes = palloc(VARHDRSZ + TR_HASH_BYTES);
-
-	SET_VARSIZE(bytes, VARHDRSZ + TR_HASH_BYTES);
-	memcpy(VARDATA(bytes), hash, TR_HASH_BYTES);
-	return PointerGetDatum(bytes);
-}
-
 bool
 tr_seal_exists(const uint8 hash[TR_HASH_BYTES])
 {
@@ -236,7 +220,7 @@ tr_seal_exists(const uint8 hash[TR_HASH_BYTES])
 		.nargs = 1,
 		.types = {BYTEAOID},
 	};
-	Datum value = tr_seal_hash_datum(hash);
+	Datum value = tr_hash_datum(hash);
 
 	return tr_sql_run(&sql, &value, NULL) > 0;
 }
@@ -280,9 +264,9 @@ set_values(const TrSeal *seal, Datum *values, char *nulls)
 	values[1] = Int64GetDatum(seal->number);
 	values[2] = Int16GetDatum((int16) seal->version);
 	values[3] = TimestampTzGetDatum(seal->at);
-	values[4] = tr_seal_hash_datum(seal->previous);
+	values[4] = tr_hash_datum(seal->previous);
 	nulls[4] = seal->has_previous ? ' ' : 'n';
-	values[5] = tr_seal_hash_datum(seal->restored);
+	values[5] = tr_hash_datum(seal->restored);
 	nulls[5] = seal->has_restored ? ' ' : 'n';
 	values[6] = Int64GetDatum(seal->covers.id);
 	nulls[6] = seal->covers.known ? ' ' : 'n';
@@ -294,8 +278,8 @@ set_values(const TrSeal *seal, Datum *values, char *nulls)
 	values[11] = Int64GetDatum(seal->last_seq);
 	values[12] = TimestampTzGetDatum(seal->newest_at);
 	memset(nulls + 10, any ? ' ' : 'n', 3);
-	values[13] = tr_seal_hash_datum(seal->list_hash);
-	values[14] = tr_seal_hash_datum(seal->hash);
+	values[13] = tr_hash_datum(seal->list_hash);
+	values[14] = tr_hash_datum(seal->hash);
 	values[15] = seqs_datum(seal);
 	values[16] = row_hashes_datum(seal);
 }

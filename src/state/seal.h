@@ -68,11 +68,6 @@ extern bool tr_seal_closed(TrSegment segment);
 extern bool tr_seal_unnamed(int64 own, uint8 hash[TR_HASH_BYTES]);
 
 /*
- * A hash as a bytea.
- */
-extern Datum tr_seal_hash_datum(const uint8 hash[TR_HASH_BYTES]);
-
-/*
  * Is there a seal with this hash?
  */
 extern bool tr_seal_exists(const uint8 hash[TR_HASH_BYTES]);

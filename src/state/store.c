@@ -280,19 +280,6 @@ tr_store_lock_successor(const TrToken *predecessor, TrToken *successor)
 }
 
 /*
- * A hash as a bytea datum.
- */
-static Datum
-hash_datum(const uint8 *hash)
-{
-	bytea *bytes = palloc(VARHDRSZ + TR_HASH_BYTES);
-
-	SET_VARSIZE(bytes, VARHDRSZ + TR_HASH_BYTES);
-	memcpy(VARDATA(bytes), hash, TR_HASH_BYTES);
-	return PointerGetDatum(bytes);
-}
-
-/*
  * Set a parameter that is NULL when the pointer is.
  */
 static void
@@ -350,9 +337,9 @@ tr_store_insert(const TrToken *token)
 	values[6] = PointerGetDatum(token->policy);
 	values[7] = PointerGetDatum(token->owner);
 	values[8] = CStringGetTextDatum(tr_status_text(token->life.status));
-	values[9] = hash_datum(token->secret_hash);
+	values[9] = tr_hash_datum(token->secret_hash);
 	set_pointer(values, nulls, 10,
-				token->has_rotation_hash ? DatumGetPointer(hash_datum(token->rotation_hash))
+				token->has_rotation_hash ? DatumGetPointer(tr_hash_datum(token->rotation_hash))
 										 : NULL);
 	values[11] = token->scopes;
 	values[12] = token->metadata;
@@ -385,9 +372,9 @@ tr_store_update(const TrToken *token)
 	values[0] = PointerGetDatum(token->id);
 	set_pointer(values, nulls, 1, token->has_predecessor ? token->predecessor : NULL);
 	values[2] = CStringGetTextDatum(tr_status_text(token->life.status));
-	values[3] = hash_datum(token->secret_hash);
+	values[3] = tr_hash_datum(token->secret_hash);
 	set_pointer(values, nulls, 4,
-				token->has_rotation_hash ? DatumGetPointer(hash_datum(token->rotation_hash))
+				token->has_rotation_hash ? DatumGetPointer(tr_hash_datum(token->rotation_hash))
 										 : NULL);
 	set_time(values, nulls, 5, token->life.rotated_at, TR_NEVER);
 	set_time(values, nulls, 6, token->life.overlap_ends_at, TR_FOREVER);

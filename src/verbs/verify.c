@@ -329,7 +329,7 @@ tr_audit_head(PG_FUNCTION_ARGS)
 		values[0] = Int64GetDatum(seal.segment);
 		values[1] = Int64GetDatum(seal.number);
 		values[2] = TimestampTzGetDatum(seal.at);
-		values[3] = tr_seal_hash_datum(seal.hash);
+		values[3] = tr_hash_datum(seal.hash);
 	}
 	tr_section_end(&section);
 	PG_RETURN_DATUM(
