@@ -91,6 +91,12 @@ tr_xact_writes(const char *verb)
 	writes = true;
 }
 
+bool
+tr_xact_may_have_made(TimestampTz issued_at)
+{
+	return writes && issued_at >= GetCurrentTransactionStartTimestamp();
+}
+
 void
 tr_xact_visit_at(TimestampTz when)
 {

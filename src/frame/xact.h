@@ -18,6 +18,12 @@
 extern void tr_xact_writes(const char *verb);
 
 /*
+ * May this transaction have made a token that was issued at that time?  If so,
+ * perhaps nobody else can see it before the commit.
+ */
+extern bool tr_xact_may_have_made(TimestampTz issued_at);
+
+/*
  * Have the worker visit this database at that time or earlier, once this
  * transaction has committed.
  */

@@ -24,6 +24,7 @@
 
 #include "frame/settings.h"
 #include "frame/visits.h"
+#include "frame/xact.h"
 #include "state/usage.h"
 
 #define NO_ENTRY (-1)
@@ -139,7 +140,7 @@ find(int32 bucket, const uint8 *token)
  * A new entry, or NULL when the partition is full.  Under its exclusive lock.
  */
 static UsageEntry *
-make(int partition, int32 bucket, const uint8 *token, TimestampTz now)
+make(int partition, int32 bucket, const TrUsage *usage)
 {
 	int32 i = table->partitions[partition].free;
 	UsageEntry *entry;
@@ -152,10 +153,9 @@ make(int partition, int32 bucket, const uint8 *token, TimestampTz now)
 	entry->next = table->entries[bucket].head;
 	table->entries[bucket].head = i;
 
+	entry->usage = *usage;
 	entry->usage.database = MyDatabaseId;
-	memcpy(entry->usage.token, token, TR_ID_BYTES);
 	entry->usage.count = 0;
-	entry->usage.first_at = now;
 	entry->asked = false;
 	return entry;
 }
@@ -183,7 +183,7 @@ remove_entry(int partition, int32 i)
 }
 
 void
-tr_usage_note(const uint8 token[TR_ID_BYTES], TimestampTz now, bool first)
+tr_usage_add(const TrUsage *usage, bool first)
 {
 	TrDatabase *here = tr_visits_here();
 	UsageEntry *entry;
@@ -194,28 +194,44 @@ tr_usage_note(const uint8 token[TR_ID_BYTES], TimestampTz now, bool first)
 	/* a standby cannot store what would be counted */
 	if (table == NULL || here == NULL || RecoveryInProgress())
 		return;
-	partition = place_of(MyDatabaseId, token, &bucket);
+	partition = place_of(MyDatabaseId, usage->token, &bucket);
 
 	LWLockAcquire(&locks[partition].lock, LW_EXCLUSIVE);
-	entry = find(bucket, token);
+	entry = find(bucket, usage->token);
 	if (entry == NULL)
 	{
-		entry = make(partition, bucket, token, now);
+		entry = make(partition, bucket, usage);
 		ask = crowded(partition, 3);
 	}
 	if (entry != NULL)
 	{
-		entry->usage.count++;
-		entry->usage.last_at = now;
+		entry->usage.count += usage->count;
+		entry->usage.last_at = usage->last_at;
 		ask |= first && !entry->asked;
 		entry->asked |= first;
 	}
 	LWLockRelease(&locks[partition].lock);
 
 	if (entry == NULL)
-		pg_atomic_fetch_add_u64(&here->lost_usage, 1);
+		pg_atomic_fetch_add_u64(&here->lost_usage, (int64) usage->count);
 	if (ask)
-		tr_visits_ask(now);
+		tr_visits_ask(usage->last_at);
+}
+
+void
+tr_usage_note(const TrToken *token, TimestampTz now)
+{
+	TrUsage usage;
+
+	if (tr_xact_may_have_made(token->life.issued_at))
+	{
+		tr_usage_own_add(token, now);
+		return;
+	}
+	memcpy(usage.token, token->id, TR_ID_BYTES);
+	usage.count = 1;
+	usage.first_at = usage.last_at = now;
+	tr_usage_add(&usage, token->first_used_at == TR_NEVER);
 }
 
 bool
@@ -227,6 +243,8 @@ tr_usage_seen(const uint8 token[TR_ID_BYTES])
 
 	if (table == NULL)
 		return false;
+	if (tr_usage_own_seen(token))
+		return true;
 	partition = place_of(MyDatabaseId, token, &bucket);
 	LWLockAcquire(&locks[partition].lock, LW_SHARED);
 	seen = find(bucket, token) != NULL;

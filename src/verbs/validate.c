@@ -166,7 +166,7 @@ validate(const text *value, const text *origin, Validation *validation)
 		tr_note_refused_validation(validation->reason,
 								   validation->proven ? &validation->token : NULL, origin);
 	else if (!standby)
-		tr_usage_note(validation->id, now, validation->token.first_used_at == TR_NEVER);
+		tr_usage_note(&validation->token, now);
 }
 
 /*
