@@ -134,7 +134,8 @@ DROP ROLE regress_monitor, regress_nobody_stat;
 SELECT regress.wait_for($$SELECT verdict = 'ok' FROM tr.tr_health()$$);
 \x on
 SELECT verdict, reasons, in_recovery, launcher_running, last_visit > now() - interval '1 hour' AS visited, visit_lag < '1 minute' AS in_time,
-       cache_complete, ring_size, usage_room, proven_lost, junk_lost, usage_lost, staleness, rotation_enabled, overlap_enforcement
+       cache_complete, ring_size, usage_room, proven_lost, junk_lost, usage_lost, staleness, seal_lag < '1 minute' AS sealed,
+       audit_file_lag, rotation_enabled, overlap_enforcement
 FROM tr_health();
 BEGIN READ ONLY;
 SELECT verdict FROM tr_health();

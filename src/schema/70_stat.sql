@@ -33,7 +33,8 @@ CREATE FUNCTION @extschema@.tr_health(
     OUT oldest_unrecorded_end timestamptz, OUT ring_size integer, OUT proven_waiting integer,
     OUT junk_waiting integer, OUT usage_waiting integer, OUT usage_room integer,
     OUT proven_lost bigint, OUT junk_lost bigint, OUT usage_lost bigint, OUT clock_behind interval,
-    OUT staleness interval, OUT rotation_enabled boolean, OUT overlap_enforcement boolean)
+    OUT staleness interval, OUT seal_lag interval, OUT audit_file_lag interval,
+    OUT rotation_enabled boolean, OUT overlap_enforcement boolean)
     AS 'MODULE_PATHNAME', 'tr_health'
     LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE;
 COMMENT ON FUNCTION @extschema@.tr_health() IS

@@ -20,7 +20,9 @@
 #include "mb/pg_wchar.h"
 #include "storage/fd.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
 
+#include "core/lifecycle.h"
 #include "frame/catalog.h"
 #include "frame/settings.h"
 #include "frame/sql.h"
@@ -32,6 +34,7 @@ typedef struct Position
 {
 	int64 segment;
 	int64 seal;
+	TimestampTz at; /* when it was made; not stored */
 } Position;
 
 /*
@@ -43,7 +46,7 @@ stored_position(void)
 	static TrSql sql = {
 		.text = "SELECT p.segment, p.seal FROM token_rotation.audit_sink p",
 	};
-	Position position = {PG_INT64_MIN, PG_INT64_MIN};
+	Position position = {PG_INT64_MIN, PG_INT64_MIN, TR_NEVER};
 	bool isnull;
 
 	if (tr_sql_run(&sql, NULL, NULL) > 0)
@@ -55,13 +58,13 @@ stored_position(void)
 }
 
 /*
- * The next seal.  false: there is none.
+ * The next seal that the file is to have.  false: there is none, or no file.
  */
 static bool
 next_seal(Position *position)
 {
 	static TrSql sql = {
-		.text = "SELECT s.segment, s.seal FROM token_rotation.audit_seal s"
+		.text = "SELECT s.segment, s.seal, s.at FROM token_rotation.audit_seal s"
 				" WHERE ROW(s.segment, s.seal) OPERATOR(pg_catalog.>) ROW($1, $2)"
 				" ORDER BY s.segment, s.seal LIMIT 1",
 		.nargs = 2,
@@ -70,6 +73,9 @@ next_seal(Position *position)
 	Datum values[2];
 	bool isnull;
 
+	/* not there before 0.3 */
+	if (*tr_audit_file == '\0' || !OidIsValid(tr_catalog()->audit_sink))
+		return false;
 	*position = stored_position();
 	values[0] = Int64GetDatum(position->segment);
 	values[1] = Int64GetDatum(position->seal);
@@ -77,6 +83,7 @@ next_seal(Position *position)
 		return false;
 	position->segment = DatumGetInt64(tr_sql_value(0, 1, &isnull));
 	position->seal = DatumGetInt64(tr_sql_value(0, 2, &isnull));
+	position->at = DatumGetTimestampTz(tr_sql_value(0, 3, &isnull));
 	return true;
 }
 
@@ -286,8 +293,7 @@ tr_sink_run(void)
 	StringInfoData lines;
 	Position position;
 
-	/* not there before 0.3 */
-	if (*tr_audit_file == '\0' || !OidIsValid(tr_catalog()->audit_sink) || !next_seal(&position))
+	if (!next_seal(&position))
 		return TR_SINK_IDLE;
 	initStringInfo(&lines);
 	collect(&lines, &position);
@@ -296,4 +302,12 @@ tr_sink_run(void)
 	TR_STOP_POINT("sink_written");
 	store_position(&position);
 	return TR_SINK_WROTE;
+}
+
+TimestampTz
+tr_sink_waiting_since(void)
+{
+	Position position;
+
+	return next_seal(&position) ? position.at : TR_FOREVER;
 }

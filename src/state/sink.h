@@ -5,6 +5,10 @@
 #ifndef TR_SINK_H
 #define TR_SINK_H
 
+#include "postgres.h"
+
+#include "datatype/timestamp.h"
+
 typedef enum TrSink
 {
 	TR_SINK_IDLE, /* there is no file, or it has everything */
@@ -19,5 +23,11 @@ typedef enum TrSink
  * once.  Called inside a section, in a short transaction.
  */
 extern TrSink tr_sink_run(void);
+
+/*
+ * When the oldest seal was made that the file does not have; TR_FOREVER: there is
+ * none, or no file.  Inside a section.
+ */
+extern TimestampTz tr_sink_waiting_since(void);
 
 #endif /* TR_SINK_H */

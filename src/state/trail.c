@@ -23,6 +23,7 @@
 #include "utils/timestamp.h"
 #include "utils/xid8.h"
 
+#include "core/lifecycle.h"
 #include "frame/catalog.h"
 #include "frame/compat.h"
 #include "frame/sql.h"
@@ -89,20 +90,27 @@ consider(Picked *picked, TupleTableSlot *slot)
 }
 
 /*
- * Consider the rows that have this segment and an xid in this relation to that
- * one.
+ * Look for the rows that have this segment and this xid, or it and later ones.
  */
 static void
-consider_xids(Picked *picked, TrRows *rows, StrategyNumber strategy, RegProcedure procedure,
-			  uint64 xid)
+seek_xid(TrRows *rows, int64 segment, uint64 xid, bool later)
 {
 	ScanKeyData keys[2];
 
-	ScanKeyInit(&keys[0], KEY_SEGMENT, BTEqualStrategyNumber, F_INT8EQ,
-				Int64GetDatum(picked->pick->segment.id));
-	ScanKeyInit(&keys[1], KEY_XID, strategy, procedure,
+	ScanKeyInit(&keys[0], KEY_SEGMENT, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(segment));
+	ScanKeyInit(&keys[1], KEY_XID, later ? BTGreaterEqualStrategyNumber : BTEqualStrategyNumber,
+				later ? F_XID8GE : F_XID8EQ,
 				FullTransactionIdGetDatum(FullTransactionIdFromU64(xid)));
 	tr_rows_seek(rows, keys, 2);
+}
+
+/*
+ * Consider these rows.
+ */
+static void
+consider_xid(Picked *picked, TrRows *rows, uint64 xid, bool later)
+{
+	seek_xid(rows, picked->pick->segment.id, xid, later);
 	while (tr_rows_next(rows))
 		consider(picked, rows->slot);
 }
@@ -120,9 +128,8 @@ pick_by_xid(Picked *picked)
 
 	tr_rows_begin(&rows, tr_catalog()->audit, tr_catalog()->audit_segment, 2, AccessShareLock);
 	for (i = 0; after != NULL && i < after->count; i++)
-		consider_xids(picked, &rows, BTEqualStrategyNumber, F_XID8EQ, after->in_progress[i]);
-	consider_xids(picked, &rows, BTGreaterEqualStrategyNumber, F_XID8GE,
-				  after != NULL ? after->xmax : 0);
+		consider_xid(picked, &rows, after->in_progress[i], false);
+	consider_xid(picked, &rows, after != NULL ? after->xmax : 0, true);
 	tr_rows_end(&rows);
 }
 
@@ -169,6 +176,38 @@ tr_trail_pick(const TrPick *pick, int64 *seqs, int max, bool *more)
 	memcpy(seqs, picked.seqs, count * sizeof(int64));
 	pfree(picked.seqs);
 	return count;
+}
+
+/*
+ * When the first of these rows was written, in the index's order.
+ */
+static TimestampTz
+first_at(TrRows *rows, int64 segment, uint64 xid, bool later)
+{
+	bool isnull;
+	Datum at;
+
+	CHECK_FOR_INTERRUPTS();
+	seek_xid(rows, segment, xid, later);
+	if (!tr_rows_next(rows))
+		return TR_FOREVER;
+	at = slot_getattr(rows->slot, AT, &isnull);
+	return isnull ? TR_FOREVER : DatumGetTimestampTz(at);
+}
+
+TimestampTz
+tr_trail_oldest(int64 segment, const TrXids *after)
+{
+	TimestampTz oldest;
+	TrRows rows;
+	size_t i;
+
+	tr_rows_begin(&rows, tr_catalog()->audit, tr_catalog()->audit_segment, 2, AccessShareLock);
+	oldest = first_at(&rows, segment, after != NULL ? after->xmax : 0, true);
+	for (i = 0; after != NULL && i < after->count; i++)
+		oldest = Min(oldest, first_at(&rows, segment, after->in_progress[i], false));
+	tr_rows_end(&rows);
+	return oldest;
 }
 
 /*

@@ -34,6 +34,13 @@ typedef struct TrPick
 extern int tr_trail_pick(const TrPick *pick, int64 *seqs, int max, bool *more);
 
 /*
+ * When about the oldest row of this segment was written that a snapshot (NULL: one
+ * that shows nothing) does not show; TR_FOREVER: there is none.  Looks at one row
+ * of each transaction that the snapshot saw in progress and one later one.
+ */
+extern TimestampTz tr_trail_oldest(int64 segment, const TrXids *after);
+
+/*
  * The segments but this one that have rows, as a list of TrSegment *.
  */
 extern List *tr_trail_other_segments(int64 own);

@@ -25,11 +25,13 @@
 #include "frame/settings.h"
 #include "frame/visits.h"
 #include "state/ring.h"
+#include "state/sink.h"
 #include "state/stats.h"
 #include "state/store_bulk.h"
 #include "state/upkeep.h"
 #include "state/usage.h"
 #include "verbs/args.h"
+#include "verbs/seal.h"
 
 /* In microseconds: from when on being late is worth a word, and a page. */
 #define LATE USECS_PER_MINUTE
@@ -68,6 +70,8 @@ enum
 	COL_USAGE_LOST,
 	COL_CLOCK_BEHIND,
 	COL_STALENESS,
+	COL_SEAL_LAG,
+	COL_AUDIT_FILE_LAG,
 	COL_ROTATION_ENABLED,
 	COL_OVERLAP_ENFORCEMENT,
 	COLUMNS
@@ -259,6 +263,45 @@ look_at_tables(Health *health, bool standby)
 }
 
 /*
+ * How long something has been waiting that the worker does every other visit, and
+ * that nothing but naps wakes it up for.
+ */
+static void
+set_waiting(Health *health, int column, TimestampTz since, const char *reason)
+{
+	int64 waited = since >= health->now ? 0 : health->now - since;
+
+	set_interval(health, column, waited);
+	if (!RecoveryInProgress())
+		complain_late(health, waited - tr_worker_nap * INT64CONST(1000), reason);
+}
+
+/*
+ * How far the seals and the audit file are behind the trail.
+ */
+static void
+look_at_trail(Health *health, bool standby)
+{
+	const TrCatalog *catalog = tr_catalog();
+	TrSection section;
+
+	/* not there before 0.3 */
+	if (!OidIsValid(catalog->audit_seal))
+		return;
+	if (!readable(catalog->audit) || !readable(catalog->audit_seal) ||
+		!readable(catalog->audit_sink))
+	{
+		complain(health, true, CRITICAL, "trail_locked");
+		return;
+	}
+	tr_section_begin(&section);
+	set_waiting(health, COL_SEAL_LAG, tr_seal_waiting_since(), "seals_late");
+	if (!standby && *tr_audit_file != '\0')
+		set_waiting(health, COL_AUDIT_FILE_LAG, tr_sink_waiting_since(), "audit_file_late");
+	tr_section_end(&section);
+}
+
+/*
  * How far a standby is behind.
  */
 static void
@@ -297,6 +340,7 @@ tr_health(PG_FUNCTION_ARGS)
 		look_at_worker(&health);
 	look_at_rings(&health);
 	look_at_tables(&health, standby);
+	look_at_trail(&health, standby);
 	complain(&health, !tr_rotation_enabled, WARNING_LEVEL, "rotation_disabled");
 	complain(&health, !tr_overlap_enforcement, WARNING_LEVEL, "overlap_not_enforced");
 

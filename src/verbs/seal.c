@@ -289,3 +289,17 @@ tr_seal_run(int max, bool *more, TimestampTz *next)
 	TR_STOP_POINT("seal_written");
 	return count;
 }
+
+TimestampTz
+tr_seal_waiting_since(void)
+{
+	int64 segment = tr_catalog()->segment;
+	TrSeal last;
+	TimestampTz oldest;
+
+	if (!tr_seal_newest_complete(segment, &last) || last.snapshot == NULL)
+		return tr_trail_oldest(segment, NULL);
+	oldest = tr_trail_oldest(segment, read_snapshot(last.snapshot));
+	/* what was written long before its commit could not be sealed then */
+	return oldest == TR_FOREVER || last.at > GetCurrentTimestamp() ? oldest : Max(oldest, last.at);
+}

@@ -21,6 +21,12 @@
 extern int tr_seal_run(int max, bool *more, TimestampTz *next);
 
 /*
+ * Since when, at the latest, rows of this installation have been waiting for a
+ * seal; TR_FOREVER: none is.  Called inside a section, also on a standby.
+ */
+extern TimestampTz tr_seal_waiting_since(void);
+
+/*
  * The hash of a seal; the hash of its list.
  */
 extern void tr_seal_hash(const TrSeal *seal, uint8 hash[TR_HASH_BYTES]);

@@ -19,6 +19,8 @@
 #     leeway, at once, in small steps, or while the server is down, is in the
 #     trail once, and nothing else is; tr_health tells until it comes again.
 #
+#  6. While nothing can be sealed, tr_health tells for how long, and judges.
+#
 # What the leeway let through is counted in tr_stat.
 
 use strict;
@@ -359,6 +361,26 @@ my $after = issue($node, "'after', 'half'");
 is(verdict($node, $after->{token}), 'ok', 'a new token is good');
 is( audit_count($node, "event = 'overlap_ended' AND client_id = 'run window'"),
 	'1', 'the end of the window has one audit row');
+
+# 6. Rows that wait for their seal
+
+runs_at(2 * $day);
+poll($node, 'two days ahead, all is well', "SELECT verdict = 'ok' AND seal_lag = '0' FROM tr_health()");
+my $pruning = $node->background_psql('postgres');
+$pruning->query_safe("BEGIN; SELECT tr_audit_prune('2020-01-01')");
+issue($node, "'unsealed', 'half'");
+for ([ 0, '', 'ok' ], [ 90, 'seals_late', 'warning' ], [ 700, 'seals_late', 'critical' ])
+{
+	my ($seconds, $reason, $verdict) = @$_;
+
+	runs_at(2 * $day + $seconds);
+	poll($node, "at $seconds s tr_health is $verdict: $reason", qq{
+		SELECT verdict = '$verdict' AND array_to_string(reasons, ' ') = '$reason'
+			AND seal_lag BETWEEN '$seconds s' AND '$seconds s'::interval + '1 minute' FROM tr_health()});
+}
+$pruning->query_safe('COMMIT');
+$pruning->quit;
+poll($node, 'once they can be sealed, they are', "SELECT verdict = 'ok' AND seal_lag = '0' FROM tr_health()");
 $node->stop;
 
 note("tried: $checks verdicts and rotations of a server whose clock was moved");

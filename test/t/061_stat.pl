@@ -250,15 +250,19 @@ poll($node, 'which is counted', "SELECT count > 0 FROM tr_stat WHERE event = 'vi
 $node->safe_psql('postgres', 'GRANT INSERT ON token_rotation.audit TO token_rotation_worker');
 poll($node, 'until it works again', "SELECT failed_visits = 0 FROM tr_health()");
 
-for my $lock ('token_rotation.token', 'token_rotation.token_cache', 'token_rotation.token_pkey')
+for (
+	[ 'token_rotation.token', 'tables_locked' ], [ 'token_rotation.token_cache', 'tables_locked' ],
+	[ 'token_rotation.token_pkey', 'tables_locked' ], [ 'token_rotation.audit', 'trail_locked' ],
+	[ 'token_rotation.audit_seal_pkey', 'trail_locked' ])
 {
+	my ($lock, $reason) = @$_;
 	my $locker = $node->background_psql('postgres');
 
 	# an index is locked with its table, by who rebuilds it
 	$locker->query_safe('BEGIN; ' . ($lock =~ /pkey/ ? "REINDEX INDEX $lock" : "LOCK TABLE $lock IN ACCESS EXCLUSIVE MODE"));
 	$health = health();
 	is($health->{verdict}, 'critical', "$lock is locked: critical");
-	like(join(' ', @{ $health->{reasons} }), qr/\btables_locked\b/, 'for that');
+	like(join(' ', @{ $health->{reasons} }), qr/\b$reason\b/, "for that: $reason");
 	$locker->query_safe('COMMIT');
 	$locker->quit;
 }

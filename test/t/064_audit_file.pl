@@ -118,11 +118,13 @@ sub goes_wrong
 	poll($node, "$what: it is sealed", sealed($what));
 	poll($node, "$what: it is counted", "SELECT ($failed) > $before");
 	ok($node->log_contains($warned, $from), "$what: it is in the log");
+	is(value($node, "SELECT audit_file_lag > '0' FROM tr_health()"), 't', "$what: tr_health knows how long it waits");
 	my $other = issue($node, "'other'");
 	poll($node, "$what: other work goes on", 'SELECT count(*) = 1 FROM token_rotation.token WHERE first_used_at IS NOT NULL'
 		. " AND token_id = '$other->{token_id}' AND (SELECT valid FROM tr_validate('$other->{token}'))");
 	$right->();
 	poll($node, "$what: the file has it at last", $caught_up);
+	poll($node, "$what: and nothing waits", "SELECT audit_file_lag = '0' FROM tr_health()");
 	return @had;
 }
 
