@@ -251,18 +251,7 @@ if (!-w $disk)
 
 $disk = File::Temp::tempdir(DIR => $disk, CLEANUP => 1);
 
-# Take all the space that is left, to the last byte; give it back.
-sub fill_disk
-{
-	open my $file, '>>', "$disk/ballast" or die "ballast: $!";
-	for my $bytes (65536, 4096, 512, 1)
-	{
-		1 while (syswrite($file, "\0" x $bytes) // 0) == $bytes;
-	}
-	close $file;
-	return;
-}
-
+# Give back the space that was taken.
 sub free_disk
 {
 	unlink "$disk/ballast" or die "ballast: $!";
@@ -279,7 +268,7 @@ install($node, 'small');
 $tokens = tokens_for($node, 'small', 4);
 poll($node, 'the cache is filled', 'SELECT count(*) = 1 FROM token_rotation.token_cache WHERE status IS NULL', 'small');
 $session = session($node, 'small');
-fill_disk();
+fill_disk("$disk/ballast");
 # what is left is room within the pages
 for my $at_once (50, 1)
 {
@@ -313,7 +302,7 @@ my $script = "SELECT token AS old FROM tr_issue('chain') \\gset\n";
 $script .= "SELECT token AS new FROM tr_rotate(:'old') \\gset\n\\echo rotated :old :new\n"
   . "SELECT tr_revoke(:'old') AS ended \\gset\n\\echo revoked :old :ended\n\\set old :new\n"
   for 1 .. 3000;
-fill_disk();
+fill_disk("$disk/ballast");
 my ($file, $out, $err) = ($node->basedir . '/chain.sql', '', '');
 append_to_file($file, $script);
 ok(!IPC::Run::run([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('postgres'), '-f', $file ],

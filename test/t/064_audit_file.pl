@@ -147,7 +147,7 @@ SKIP:
 	# more than what is left of the file's last page
 	goes_wrong('full disk',
 		sub {
-			system("dd if=/dev/zero of='$rest' bs=1000 2>/dev/null; dd if=/dev/zero of='$rest' bs=1 oflag=append conv=notrunc 2>/dev/null");
+			fill_disk($rest);
 			value($node, q{SELECT count(tr_revoke(token)) FROM generate_series(1, 40) g, LATERAL tr_issue('many ' || g)});
 		},
 		sub { unlink $rest or die });

@@ -6,6 +6,7 @@ package TokenRotation;
 use strict;
 use warnings FATAL => 'all';
 
+use Errno ();
 use Exporter 'import';
 use JSON::PP ();
 use PostgreSQL::Test::Cluster;
@@ -19,7 +20,7 @@ our @EXPORT = qw(
   poll set_conf pid_of audit_count nonces
   level level_is wait_trusted hold_audit release
   worker_comes worker_stays_away workers_at_next_start
-  kill_and_wait logged log_position
+  kill_and_wait logged log_position fill_disk
 );
 
 # Every test's database, unless it says otherwise.
@@ -348,6 +349,21 @@ sub log_position
 	my ($node) = @_;
 
 	return -s $node->logfile;
+}
+
+# Take all the space that is left on a disk for this file, to the last byte.
+sub fill_disk
+{
+	my ($file) = @_;
+
+	open my $out, '>>', $file or die "$file: $!";
+	for my $bytes (65536, 4096, 512, 1)
+	{
+		1 while (syswrite($out, "\0" x $bytes) // 0) == $bytes;
+	}
+	die "$file: $!" unless $!{ENOSPC};
+	close $out;
+	return;
 }
 
 1;
