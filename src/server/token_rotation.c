@@ -15,9 +15,9 @@
 #include "server/shmem.h"
 #include "state/cutoff.h"
 #include "state/stats.h"
-#include "state/usage.h"
 #include "verbs/precommit.h"
 #include "verbs/reuse.h"
+#include "verbs/use.h"
 
 PG_MODULE_MAGIC;
 
@@ -40,7 +40,7 @@ _PG_init(void)
 	tr_xact_init();
 	tr_cutoff_init();
 	tr_precommit_init();
-	tr_usage_own_init();
+	tr_use_init();
 	tr_reuse_init();
 	tr_stats_init();
 

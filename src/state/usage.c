@@ -24,7 +24,6 @@
 
 #include "frame/settings.h"
 #include "frame/visits.h"
-#include "frame/xact.h"
 #include "state/usage.h"
 
 #define NO_ENTRY (-1)
@@ -218,22 +217,6 @@ tr_usage_add(const TrUsage *usage, bool first)
 		tr_visits_ask(usage->last_at);
 }
 
-void
-tr_usage_note(const TrToken *token, TimestampTz now)
-{
-	TrUsage usage;
-
-	if (tr_xact_may_have_made(token->life.issued_at))
-	{
-		tr_usage_own_add(token, now);
-		return;
-	}
-	memcpy(usage.token, token->id, TR_ID_BYTES);
-	usage.count = 1;
-	usage.first_at = usage.last_at = now;
-	tr_usage_add(&usage, token->first_used_at == TR_NEVER);
-}
-
 bool
 tr_usage_seen(const uint8 token[TR_ID_BYTES])
 {
@@ -243,8 +226,6 @@ tr_usage_seen(const uint8 token[TR_ID_BYTES])
 
 	if (table == NULL)
 		return false;
-	if (tr_usage_own_seen(token))
-		return true;
 	partition = place_of(MyDatabaseId, token, &bucket);
 	LWLockAcquire(&locks[partition].lock, LW_SHARED);
 	seen = find(bucket, token) != NULL;

@@ -13,7 +13,6 @@
 #include "datatype/timestamp.h"
 
 #include "frame/event.h"
-#include "frame/record.h"
 
 /* The tranche of the partitions' locks, for server/shmem.c to request. */
 #define TR_USAGE_TRANCHE "token_rotation_usage"
@@ -33,12 +32,7 @@ extern void tr_usage_shmem_init(void);
 extern void tr_usage_add(const TrUsage *usage, bool first);
 
 /*
- * Count one, now; if this transaction may have made the token, when it ends.
- */
-extern void tr_usage_note(const TrToken *token, TimestampTz now);
-
-/*
- * Was it accepted since the last flush, or in this transaction?
+ * Was it accepted since the last flush?
  */
 extern bool tr_usage_seen(const uint8 token[TR_ID_BYTES]);
 
@@ -61,14 +55,5 @@ extern int tr_usage_depth(int *room);
  * Discard what belongs to a database that is gone; from the launcher.
  */
 extern void tr_usage_forget(Oid database);
-
-/*
- * Acceptances that wait for the end of this transaction, because what this
- * transaction made nobody else can see yet (usage_own.c): count one; is there
- * one?  The callback is registered from _PG_init.
- */
-extern void tr_usage_own_add(const TrToken *token, TimestampTz now);
-extern bool tr_usage_own_seen(const uint8 token[TR_ID_BYTES]);
-extern void tr_usage_own_init(void);
 
 #endif /* TR_USAGE_H */

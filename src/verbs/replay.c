@@ -4,6 +4,9 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_collation.h"
+#include "utils/fmgroids.h"
+#include "utils/fmgrprotos.h"
 #include "utils/snapmgr.h"
 
 #include "frame/settings.h"
@@ -15,9 +18,9 @@
 #include "state/cutoff.h"
 #include "state/stats.h"
 #include "state/store.h"
-#include "state/usage.h"
 #include "verbs/precommit.h"
 #include "verbs/rotate.h"
+#include "verbs/use.h"
 
 /*
  * Derive the successor's secrets from a nonce.
@@ -53,7 +56,7 @@ tr_replay_accepted(const TrToken *token)
 	bool accepted;
 
 	accepted = token->first_used_at != TR_NEVER || token->last_used_at != TR_NEVER ||
-			   tr_usage_seen(token->id);
+			   tr_use_seen(token->id);
 	if (!accepted && tr_cache_lock(token->id, &cached))
 		accepted = cached.first_used_at != TR_NEVER || cached.last_used_at != TR_NEVER;
 	return accepted;
@@ -66,6 +69,24 @@ static bool
 was_used(const TrToken *token)
 {
 	return token->life.status != TR_ACTIVE || tr_replay_accepted(token);
+}
+
+/*
+ * Is that the successor of this token, and not one that somebody has put there who
+ * may write rows but does not know the server key?  predecessor_id is under no
+ * keyed hash.  These are, so whoever gets the successor gets nothing that
+ * rotating his own token would not give him.
+ */
+static bool
+is_heir(const TrToken *successor, const TrToken *token)
+{
+	return memcmp(successor->family, token->family, TR_ID_BYTES) == 0 &&
+		   successor->life.issued_at >= token->life.issued_at &&
+		   DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID,
+												PointerGetDatum(successor->client_id),
+												PointerGetDatum(token->client_id))) &&
+		   DatumGetBool(OidFunctionCall2Coll(F_ARRAYCONTAINED, C_COLLATION_OID, successor->scopes,
+											 token->scopes));
 }
 
 /*
@@ -83,6 +104,8 @@ reissue(TrRotate *rotate)
 	/* what somebody changed by hand gets no hash that vouches for it */
 	if (reason != TR_OK)
 		return reason;
+	if (!is_heir(successor, &rotate->token))
+		return TR_BAD_SECRET;
 	if (was_used(successor))
 		return TR_REPLAY_ENDED;
 	tr_mint_random(nonce, sizeof(nonce));

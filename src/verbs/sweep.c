@@ -24,10 +24,10 @@
 #include "state/stats.h"
 #include "state/store.h"
 #include "state/store_bulk.h"
-#include "state/usage.h"
 #include "verbs/args.h"
 #include "verbs/note.h"
 #include "verbs/sweep.h"
+#include "verbs/use.h"
 
 /*
  * Was the successor of a token ever used?  If it was not when the window ends,
@@ -43,7 +43,7 @@ successor_used(const TrToken *token)
 
 	if (!tr_store_find_successor(token->id, successor, &used))
 		return false;
-	if (used || tr_usage_seen(successor))
+	if (used || tr_use_seen(successor))
 		return true;
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	used = tr_cache_read(successor, snapshot, &cached) &&

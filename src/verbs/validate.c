@@ -31,10 +31,10 @@
 #include "state/cutoff.h"
 #include "state/stats.h"
 #include "state/store.h"
-#include "state/usage.h"
 #include "verbs/args.h"
 #include "verbs/note.h"
 #include "verbs/present.h"
+#include "verbs/use.h"
 
 #define COLUMNS 11
 
@@ -166,7 +166,7 @@ validate(const text *value, const text *origin, Validation *validation)
 		tr_note_refused_validation(validation->reason,
 								   validation->proven ? &validation->token : NULL, origin);
 	else if (!standby)
-		tr_usage_note(&validation->token, now);
+		tr_use_note(&validation->token, now);
 }
 
 /*

@@ -20,10 +20,10 @@
 #include "state/cutoff.h"
 #include "state/stats.h"
 #include "state/store.h"
-#include "state/usage.h"
 #include "verbs/args.h"
 #include "verbs/note.h"
 #include "verbs/present.h"
+#include "verbs/use.h"
 
 /*
  * Lock a token that the caller may see and whose window is open: rotating, and
@@ -149,7 +149,7 @@ revoke_successor(TrToken *successor, TimestampTz now)
 	tr_cache_lock(successor->id, &cached);
 	if (successor->life.status != TR_ACTIVE || successor->first_used_at != TR_NEVER ||
 		cached.first_used_at != TR_NEVER || cached.last_used_at != TR_NEVER ||
-		tr_usage_seen(successor->id))
+		tr_use_seen(successor->id))
 		tr_raise_state("successor was used", "Its client has the new token already.",
 					   "Rotate or revoke the successor instead.");
 	tr_life_step(successor->life.status, TR_STEP_REVOKE, &successor->life.status);

@@ -1,6 +1,6 @@
 /*
- * usage_own.c
- *	  Acceptances of tokens that this transaction may have made: see usage.h.
+ * use.c
+ *	  That a token was accepted: see use.h.
  *
  * The worker stores the use of a token only if it sees the token, and forgets
  * that of one that is not there.  What this transaction has made it does not see
@@ -13,7 +13,9 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
+#include "frame/xact.h"
 #include "state/usage.h"
+#include "verbs/use.h"
 
 /* What waits for one token. */
 typedef struct OwnUsage
@@ -26,8 +28,11 @@ typedef struct OwnUsage
 /* By token, in the memory of the transaction; NULL: nothing waits. */
 static HTAB *own = NULL;
 
-void
-tr_usage_own_add(const TrToken *token, TimestampTz now)
+/*
+ * Have an acceptance wait.
+ */
+static void
+add_own(const TrToken *token, TimestampTz now)
 {
 	OwnUsage *entry;
 	bool found;
@@ -52,10 +57,25 @@ tr_usage_own_add(const TrToken *token, TimestampTz now)
 	entry->usage.last_at = now;
 }
 
-bool
-tr_usage_own_seen(const uint8 token[TR_ID_BYTES])
+void
+tr_use_note(const TrToken *token, TimestampTz now)
 {
-	return own != NULL && hash_search(own, token, HASH_FIND, NULL) != NULL;
+	TrUsage usage = {.count = 1, .first_at = now, .last_at = now};
+
+	if (tr_xact_may_have_made(token->life.issued_at))
+	{
+		add_own(token, now);
+		return;
+	}
+	memcpy(usage.token, token->id, TR_ID_BYTES);
+	tr_usage_add(&usage, token->first_used_at == TR_NEVER);
+}
+
+bool
+tr_use_seen(const uint8 token[TR_ID_BYTES])
+{
+	return (own != NULL && hash_search(own, token, HASH_FIND, NULL) != NULL) ||
+		   tr_usage_seen(token);
 }
 
 /*
@@ -76,7 +96,7 @@ at_end(XactEvent event, void *arg)
 }
 
 void
-tr_usage_own_init(void)
+tr_use_init(void)
 {
 	RegisterXactCallback(at_end, NULL);
 }
