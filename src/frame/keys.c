@@ -47,7 +47,8 @@ StaticAssertDecl(sizeof(TrKeyring) == sizeof(int32) + TR_KEYS_MAX * sizeof(TrKey
 typedef struct Source
 {
 	pg_atomic_uint64 generation;
-	TrKeyring copies[2]; /* the one of generation modulo 2 is current */
+	TrKeyring copies[2];	 /* the one of generation modulo 2 is current */
+	pg_atomic_uint32 unread; /* 1: it could not be read the last time */
 } Source;
 
 typedef struct Keys
@@ -111,7 +112,7 @@ read_file(const char *path, char *text, size_t *len)
 	const char *why;
 
 	if (fd < 0)
-		return psprintf("The file could not be opened: %s.", strerror(errno));
+		return psprintf("The file \"%s\" could not be opened: %s.", path, strerror(errno));
 	if (fstat(fd, &file) != 0)
 		why = psprintf("The file could not be looked at: %s.", strerror(errno));
 	else
@@ -157,7 +158,7 @@ describe(TrKeyFault fault, int line)
 		case TR_KEYS_EMPTY:
 			return "There is no key in it.";
 		case TR_KEYS_LINE:
-			return psprintf("Line %d is not a number and %d hexadecimal digits.", line,
+			return psprintf("Line %d is not a number from 1 on and %d hexadecimal digits.", line,
 							2 * TR_KEY_BYTES);
 		case TR_KEYS_TWICE:
 			return psprintf("The key in line %d has the number of an earlier one.", line);
@@ -234,6 +235,7 @@ tr_keys_reload(TrKeySource source, const char *value)
 	if (keys == NULL || IsUnderPostmaster)
 		return;
 	why = read_keys(source, value, &ring);
+	pg_atomic_write_u32(&keys->sources[source].unread, why != NULL ? 1 : 0);
 	if (why == NULL)
 		publish(source, &ring);
 	else
@@ -292,7 +294,10 @@ tr_keys_shmem_init(void)
 	memset(keys, 0, sizeof(Keys));
 	leave_out_of_dumps();
 	for (i = 0; i < TR_KEY_SOURCES; i++)
+	{
 		pg_atomic_init_u64(&keys->sources[i].generation, 0);
+		pg_atomic_init_u32(&keys->sources[i].unread, 0);
+	}
 	pg_atomic_init_u64(&keys->said_at, 0);
 	pg_atomic_init_u64(&keys->unsaid, 0);
 	tr_keys_reload(TR_KEYS_FROM_FILE, tr_key_file);
@@ -345,6 +350,33 @@ tr_keys_find(int32 number, TrKey *key)
 	return true;
 }
 
+/*
+ * Was it said that a key is missing, so long ago at most?  A clock that was set
+ * back silences nobody.
+ */
+static bool
+said_within(int64 usec, uint64 said_at, TimestampTz now)
+{
+	return said_at != 0 && now - (TimestampTz) said_at < usec && now >= (TimestampTz) said_at;
+}
+
+TrKeysState
+tr_keys_state(void)
+{
+	TrKeysState state = {.wanted = tr_keys_configured()};
+	TrKey key;
+	int i;
+
+	state.any = tr_keys_find(0, &key);
+	tr_wipe(&key, sizeof(key));
+	for (i = 0; i < TR_KEY_SOURCES; i++)
+		state.unread = state.unread || pg_atomic_read_u32(&keys->sources[i].unread) != 0;
+	/* while it goes on it is said each minute */
+	state.missing =
+		said_within(2 * SILENCE, pg_atomic_read_u64(&keys->said_at), GetCurrentTimestamp());
+	return state;
+}
+
 void
 tr_keys_missing(int32 number)
 {
@@ -352,8 +384,8 @@ tr_keys_missing(int32 number)
 	uint64 said_at = pg_atomic_read_u64(&keys->said_at);
 	uint64 refused = pg_atomic_add_fetch_u64(&keys->unsaid, 1);
 
-	/* of those who come at once, one says it; a clock that was set back silences nobody */
-	if ((said_at != 0 && now - (TimestampTz) said_at < SILENCE && now >= (TimestampTz) said_at) ||
+	/* of those who come at once, one says it */
+	if (said_within(SILENCE, said_at, now) ||
 		!pg_atomic_compare_exchange_u64(&keys->said_at, &said_at, (uint64) now))
 		return;
 	pg_atomic_fetch_sub_u64(&keys->unsaid, (int64) refused);

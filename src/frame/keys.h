@@ -45,6 +45,17 @@ extern bool tr_keys_configured(void);
  */
 extern bool tr_keys_find(int32 number, TrKey *key);
 
+/* How the keys are. */
+typedef struct TrKeysState
+{
+	bool wanted;  /* a setting names a source */
+	bool any;	  /* there is one at hand */
+	bool unread;  /* a source could not be read the last time */
+	bool missing; /* tokens were refused for want of theirs, not two minutes ago */
+} TrKeysState;
+
+extern TrKeysState tr_keys_state(void);
+
 /*
  * Say in the log that the key of a token is not at hand, once a minute at most
  * for the whole server.

@@ -140,6 +140,19 @@ unkeyed_accepted(void)
 }
 
 /*
+ * What becomes of one whose secret matched.  While a key is asked for and none
+ * could be read it is not sure that they are meant to end.
+ */
+static TrReason
+judge_unkeyed(void)
+{
+	if (unkeyed_accepted())
+		return TR_OK;
+	return tr_accept_unkeyed_until() == TR_NEVER && !tr_keys_state().any ? TR_DISABLED
+																		  : TR_BAD_SECRET;
+}
+
+/*
  * The key of a token that has one.
  */
 static bool
@@ -209,8 +222,7 @@ tr_token_hash_check(const TrToken *token, const uint8 *secret)
 	if (token == NULL)
 		return TR_BAD_SECRET;
 	if (token->key_id == 0)
-		return tr_hash_equal(token->secret_hash, secret) && unkeyed_accepted() ? TR_OK
-																			   : TR_BAD_SECRET;
+		return tr_hash_equal(token->secret_hash, secret) ? judge_unkeyed() : TR_BAD_SECRET;
 	if (!find_key(token, &key))
 		return TR_DISABLED;
 	make_mac(&key, TR_KEY_SECRET, token, secret, mac);
@@ -249,7 +261,7 @@ tr_token_hash_check_row(const TrToken *token)
 	TrKey key;
 
 	if (token->key_id == 0)
-		return unkeyed_accepted() ? TR_OK : TR_BAD_SECRET;
+		return judge_unkeyed();
 	if (!find_key(token, &key))
 		return TR_DISABLED;
 	make_mac(&key, TR_KEY_ROW, token, NULL, mac);

@@ -201,7 +201,7 @@ tr_visits_enter(Oid database, bool *only_look)
 }
 
 void
-tr_visits_report(bool installed, TimestampTz next)
+tr_visits_report(bool installed, bool locked, TimestampTz next)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
@@ -220,6 +220,10 @@ tr_visits_report(bool installed, TimestampTz next)
 	here->reported = true;
 	here->failures = 0;
 	here->last_visit = now;
+	if (!locked)
+		here->locked_at = 0;
+	else if (here->locked_at == 0)
+		here->locked_at = now;
 	here->not_before = now + TR_VISIT_PAUSE;
 	LWLockRelease(tr_visits_lock);
 	tr_visits_lower(&here->due, next);

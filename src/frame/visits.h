@@ -41,6 +41,7 @@ typedef struct TrDatabase
 	int error;				/* SQLSTATE of the last error that ended a visit; 0: none yet */
 	TimestampTz error_at;	/* when that was */
 	TimestampTz last_visit; /* end of the last visit */
+	TimestampTz locked_at;	/* since when visits find something locked; 0: they do not */
 	TimestampTz not_before; /* no visit earlier, whatever asks for one */
 
 	/* Touched by the visiting worker only, of which there is one at a time. */
@@ -70,9 +71,10 @@ typedef struct TrVisitState
 	bool known;				/* the current database is; otherwise nothing below is filled */
 	TimestampTz last_visit; /* TR_NEVER: none yet */
 	TimestampTz due;		/* when the next one is, or the one that goes on was */
-	int failures;			/* as in TrDatabase, like the next two */
+	int failures;			/* as in TrDatabase, like the next three */
 	int error;
 	TimestampTz error_at;
+	TimestampTz locked_at;
 	int64 clock_behind; /* microseconds that the clock lacks of what it had reached */
 } TrVisitState;
 
@@ -119,10 +121,10 @@ extern void tr_visits_state(TrVisitState *state, TimestampTz now);
 extern bool tr_visits_enter(Oid database, bool *only_look);
 
 /*
- * The visit was a success; the next one is due at that time or when somebody
- * asks for it earlier.
+ * The visit was a success, or found locked what it needed; the next one is due at
+ * that time or when somebody asks for it earlier.
  */
-extern void tr_visits_report(bool installed, TimestampTz next);
+extern void tr_visits_report(bool installed, bool locked, TimestampTz next);
 
 /*
  * The visit did not take place, because the database is being dropped, renamed

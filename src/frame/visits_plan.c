@@ -264,6 +264,7 @@ tr_visits_state(TrVisitState *state, TimestampTz now)
 	state->failures = entry->failures;
 	state->error = entry->error;
 	state->error_at = entry->error_at;
+	state->locked_at = entry->locked_at;
 	LWLockRelease(tr_visits_lock);
 }
 

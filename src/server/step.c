@@ -5,7 +5,6 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "catalog/pg_extension.h"
 #include "miscadmin.h"
 #include "portability/instr_time.h"
 #include "postmaster/interrupt.h"
@@ -87,13 +86,31 @@ tr_step_next_visit(void)
 	return next_visit;
 }
 
+/*
+ * Keep the extension as it is until the end of the transaction.  DROP EXTENSION
+ * locks all tables before it removes anything, so one is enough.  A lock on the
+ * extension itself would be no better, and anybody who owns a function could keep
+ * it from us (ALTER FUNCTION ... DEPENDS ON EXTENSION).
+ */
+static void
+hold_extension(void)
+{
+	Oid token;
+
+	/* it may be dropped and made again while we wait */
+	do
+	{
+		token = tr_catalog()->token;
+		LockRelationOid(token, AccessShareLock);
+	} while (tr_catalog()->token != token);
+}
+
 void
 tr_step_begin(TrSection *section)
 {
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
-	/* DROP EXTENSION locks it before anything else: under its lock nothing of it goes away */
-	LockDatabaseObject(ExtensionRelationId, tr_catalog()->extension, 0, AccessShareLock);
+	hold_extension();
 	tr_section_begin(section);
 }
 

@@ -172,7 +172,7 @@ visit(bool only_look)
 	}
 	if (installed)
 		tr_stats_add(tr_stats_of(NULL), TR_STAT_VISIT_DONE, 1);
-	tr_visits_report(installed, next);
+	tr_visits_report(installed, false, next);
 }
 
 /*
@@ -201,12 +201,13 @@ give_up(void)
 	HOLD_INTERRUPTS();
 	if (code == ERRCODE_LOCK_NOT_AVAILABLE || code == ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE)
 	{
-		int64 pause = code == ERRCODE_LOCK_NOT_AVAILABLE ? tr_worker_nap * INT64CONST(1000) : 0;
+		bool locked = code == ERRCODE_LOCK_NOT_AVAILABLE;
+		int64 pause = locked ? tr_worker_nap * INT64CONST(1000) : 0;
 
 		AbortOutOfAnyTransaction();
-		if (code == ERRCODE_LOCK_NOT_AVAILABLE)
+		if (locked)
 			tr_stats_add(tr_stats_of(NULL), TR_STAT_VISIT_LOCKED, 1);
-		tr_visits_report(true, GetCurrentTimestamp() + pause);
+		tr_visits_report(true, locked, GetCurrentTimestamp() + pause);
 	}
 	else
 	{

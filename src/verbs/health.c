@@ -22,6 +22,7 @@
 
 #include "frame/caller.h"
 #include "frame/catalog.h"
+#include "frame/keys.h"
 #include "frame/settings.h"
 #include "frame/visits.h"
 #include "state/ring.h"
@@ -163,6 +164,8 @@ look_at_worker(Health *health)
 	if (state.last_visit != TR_NEVER)
 		set(health, COL_LAST_VISIT, TimestampTzGetDatum(state.last_visit));
 	set(health, COL_FAILED_VISITS, Int32GetDatum(state.failures));
+	if (state.locked_at != 0)
+		complain_late(health, health->now - state.locked_at, "visits_locked");
 	complain(health, state.failures > 0, state.failures >= MANY_FAILURES ? CRITICAL : WARNING_LEVEL,
 			 "visits_fail");
 	if (state.error != 0)
@@ -263,6 +266,19 @@ look_at_tables(Health *health, bool standby)
 }
 
 /*
+ * The server's keys, which are of all databases.
+ */
+static void
+look_at_keys(Health *health)
+{
+	TrKeysState keys = tr_keys_state();
+	bool missing = keys.missing || (keys.wanted && !keys.any);
+
+	complain(health, missing, CRITICAL, "server_key_missing");
+	complain(health, keys.unread && !missing, WARNING_LEVEL, "server_key_unread");
+}
+
+/*
  * How long something has been waiting that the worker does every other visit, and
  * that nothing but naps wakes it up for.
  */
@@ -341,6 +357,7 @@ tr_health(PG_FUNCTION_ARGS)
 	look_at_rings(&health);
 	look_at_tables(&health, standby);
 	look_at_trail(&health, standby);
+	look_at_keys(&health);
 	complain(&health, !tr_rotation_enabled, WARNING_LEVEL, "rotation_disabled");
 	complain(&health, !tr_overlap_enforcement, WARNING_LEVEL, "overlap_not_enforced");
 

@@ -52,6 +52,15 @@ tr_present_read(const text *value, TrPresented *presented, TrToken *token)
 	return tr_present_match(presented, found, token);
 }
 
+void
+tr_present_raise_disabled(void)
+{
+	tr_raise_state("the server key of this token is not at hand",
+				   "It cannot be told whether the token is genuine; nothing was ended.",
+				   "Put the key back and reload the configuration, or end the token by its id "
+				   "with tr_revoke_id(), or its client's with tr_revoke_client().");
+}
+
 bool
 tr_present_lock_id(const uint8 *id, TrToken *token)
 {

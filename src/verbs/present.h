@@ -9,6 +9,7 @@
 
 #include "utils/snapshot.h"
 
+#include "frame/compat.h"
 #include "frame/record.h"
 
 /* The secret points into the caller's text. */
@@ -43,6 +44,12 @@ extern bool tr_present_match_key(const TrPresented *presented, const TrToken *to
  * unknown, bad_secret, disabled or ok.
  */
 extern TrReason tr_present_read(const text *value, TrPresented *presented, TrToken *token);
+
+/*
+ * Raise 55000: what was presented cannot be ended, for it cannot be told whether
+ * it is genuine (disabled).
+ */
+pg_noreturn extern void tr_present_raise_disabled(void);
 
 /*
  * Lock a token that an operator names by its id.  false: unknown, or of a realm

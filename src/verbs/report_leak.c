@@ -107,5 +107,7 @@ tr_report_leak(PG_FUNCTION_ARGS)
 	reason = report(tr_arg_text(fcinfo, 0), source);
 	if (reason != TR_OK)
 		tr_note_refusal(TR_EVENT_LEAK_REFUSED, reason, NULL, NULL);
+	if (reason == TR_DISABLED)
+		tr_present_raise_disabled();
 	PG_RETURN_VOID();
 }

@@ -97,6 +97,8 @@ tr_revoke(PG_FUNCTION_ARGS)
 	verdict = revoke_held(tr_arg_text(fcinfo, 0), family, reason, &token, &proven);
 	if (verdict != TR_OK)
 		tr_note_refusal(TR_EVENT_REVOCATION_REFUSED, verdict, proven ? &token : NULL, NULL);
+	if (verdict == TR_DISABLED)
+		tr_present_raise_disabled();
 	PG_RETURN_BOOL(verdict == TR_OK);
 }
 

@@ -90,6 +90,27 @@ sub key_of
 	return value($node, "SELECT coalesce(key_id, 0) FROM token_rotation.token WHERE token_id = '$token->{token_id}'", $db);
 }
 
+# What tr_health says of keys.
+sub told
+{
+	my ($of) = @_;
+
+	return value($of, "SELECT coalesce(string_agg(r, ' '), '') FROM tr_health() h, unnest(h.reasons) r WHERE r LIKE '%key%'");
+}
+
+# Who ends a token in his hands must hear that it cannot be told whether it is one.
+sub cannot_tell
+{
+	my ($token) = @_;
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	for my $call ("tr_revoke('$token')", "tr_report_leak('$token')")
+	{
+		like(error_of($node, "SELECT $call"), qr/^55000: .*the server key of this token is not at hand.*HINT: .*tr_revoke_id/s, "$call raises");
+	}
+	return;
+}
+
 # 1. Files
 my $first = issue($node, "'first', scopes => '{read}'");
 is(key_of($first), 1, 'a token is made under the key');
@@ -103,7 +124,7 @@ for (
 	[ 'a folder', 'folder', undef, qr/not a regular file/ ],
 	[ 'a pipe', 'pipe', undef, qr/not a regular file/ ],
 	[ 'no key in it', "# nothing\n", 0600, qr/There is no key in it/ ],
-	[ 'a short key', "$key\n2 " . substr($keys{2}, 1), 0600, qr/Line 3 is not a number and 64 hexadecimal digits/ ],
+	[ 'a short key', "$key\n2 " . substr($keys{2}, 1), 0600, qr/Line 3 is not a number from 1 on and 64 hexadecimal digits/ ],
 	[ 'a number twice', "$key$key", 0600, qr/line 2 has the number of an earlier one/ ],
 	[ 'no number', $keys{1}, 0600, qr/Line 1 is not/ ],
 	[ 'too many keys', [ 1 .. 33 ], 0600, qr/more than 32 keys/ ],
@@ -120,6 +141,7 @@ for (
 	like(join("\n", logged($node, $position)), $why, "$name: the log tells");
 	is(verdict($node, $first->{token}), 'ok', 'and the key of before stays');
 	is(issue($node, "'still'")->{client_id}, 'still', 'also for issuing');
+	is(told($node), 'server_key_unread', 'tr_health warns');
 	rmdir $file if -d $file;
 }
 
@@ -129,11 +151,13 @@ $node->restart;
 like(join("\n", logged($node, $position)), qr/could not read server keys from token_rotation\.key_file/, 'the server starts with a bad file');
 is(verdict($node, $first->{token}), 'disabled', 'a keyed token is refused');
 is(rotate($node, $first->{token})->{reason}, 'disabled', 'not rotated');
-is(value($node, "SELECT tr_revoke('$first->{token}')"), 'f', 'nor revoked');
+cannot_tell($first->{token});
+is(told($node), 'server_key_missing', 'tr_health tells');
 like(error_of($node, "SELECT tr_issue('x')"), qr/^55000: .*no server key is at hand.*HINT: /s, 'and none is issued');
 chmod 0600, $file or die $!;
 reload($node);
 is(verdict($node, $first->{token}), 'ok', 'with a good one all is well');
+is(told($node), '', 'also for tr_health');
 
 # 2. A new key
 write_file([ 1, 3, 2 ]);
@@ -291,6 +315,30 @@ my $again = rotate($node, $bait->{token});
 is("$again->{reason} $again->{replayed} $again->{token_id}", "ok 0 $heir->{token_id}", 'an honest one is');
 is(verdict($node, $again->{token}), 'ok', 'and verifies');
 
+# somebody else's successor, or an older token of the own family that could do more
+$node->safe_psql('postgres', "INSERT INTO token_rotation.policy (name, overlap, replay_window) VALUES ('narrowed', '1 hour', '1 hour')");
+my $boss = issue($node, "'boss', 'narrowed', '{read}'");
+my $wide = issue($node, "'own', 'narrowed', '{read,admin}'");
+my %theirs = ('another client' => rotate($node, $boss->{token}), 'an older one' => rotate($node, $wide->{token}));
+$node->safe_psql('postgres', "UPDATE token_rotation.policy SET allowed_scopes = '{read}' WHERE name = 'narrowed'");
+my $narrow = rotate($node, $theirs{'an older one'}{token});
+is_deeply($narrow->{scopes}, ['read'], 'a token that can do less than those before');
+for my $name (sort keys %theirs)
+{
+	my $id = $theirs{$name}{token_id};
+
+	$node->safe_psql('postgres', qq{
+		UPDATE token_rotation.token SET predecessor_id = NULL WHERE predecessor_id = '$narrow->{token_id}';
+		UPDATE token_rotation.token SET predecessor_id = '$narrow->{token_id}', status = 'active', rotated_at = NULL, overlap_ends_at = NULL,
+			replay_ends_at = NULL, first_used_at = NULL, last_used_at = NULL WHERE token_id = '$id';
+		UPDATE token_rotation.token SET status = 'rotating', rotated_at = now(), overlap_ends_at = now() + '5 minutes',
+			replay_ends_at = now() + '5 minutes' WHERE token_id = '$narrow->{token_id}';
+		DELETE FROM token_rotation.token_cache WHERE token_id IN ('$id', '$narrow->{token_id}')});
+	is(rotate($node, $narrow->{token})->{reason}, 'bad_secret', "$name as successor is not issued anew");
+	is(verdict($node, $theirs{$name}{token}), 'ok', 'and its secret stays good');
+	$refused++;
+}
+
 # the cache alone
 my $cached = victim();
 wait_trusted($node, $cached->{token}, 'the cache answers');
@@ -341,6 +389,8 @@ is(value($node, "SELECT DISTINCT reason FROM generate_series(1, 500) g, tr_valid
 	'disabled', 'however often');
 is(rotate($node, $first->{token})->{reason}, 'disabled', 'is not rotated');
 is(value($node, "SELECT reason FROM tr_rotate_id('$first->{token_id}')"), 'disabled', 'by its id neither');
+cannot_tell($first->{token});
+is(told($node), 'server_key_missing', 'tr_health tells');
 my @lines = grep { /tokens are refused because server key 1 is not at hand/ } logged($node, $position);
 is(scalar @lines, 1, 'the log tells it once');
 verdicts_are($node, 'others verify', [ [ $next->{token}, 'ok' ], [ $third->{token}, 'ok' ] ]);
@@ -350,6 +400,7 @@ is(key_of(issue($node, "'now'")), 3, 'nothing is issued under it');
 write_file([ 1, 2 ]);
 reload($node);
 is(verdict($node, $first->{token}), 'ok', 'put back it verifies');
+is(told($node), '', 'and tr_health is content');
 is(verdict($node, $third->{token}), 'disabled', 'and of the newest, which is gone now, none');
 is(key_of(issue($node, "'now'")), 2, 'the highest that is there issues');
 is(value($node, "SELECT tr_revoke_id('$third->{token_id}')"), 1, 'an operator revokes what cannot be verified');
@@ -365,6 +416,12 @@ my $waiting = rotate($plain, $old[3]{token}, "'$old[3]{rotation_key}'");
 is(value($plain, 'SELECT count(*) FROM token_rotation.token WHERE key_id IS NOT NULL'), 0, 'without a key there is none');
 reload($plain, 'token_rotation.key_file' => $file);
 is(verdict($plain, $old[0]{token}), 'bad_secret', 'with a key, and no more said, tokens without one are refused');
+reload($plain, 'token_rotation.key_file' => "$file.away");
+$plain->restart;
+is(verdict($plain, $old[0]{token}), 'disabled', 'but not for good while no key could be read');
+is(verdict($plain, $old[0]{rotation_key}), 'bad_secret', 'a wrong secret is that');
+is(value($plain, "SELECT reason FROM tr_rotate_id('$old[0]{token_id}')"), 'disabled', 'likewise by id');
+reload($plain, 'token_rotation.key_file' => $file);
 is(rotate($plain, $old[0]{token}, "'$old[0]{rotation_key}'")->{reason}, 'bad_secret', 'not rotated');
 is(value($plain, "SELECT tr_revoke('$old[0]{token}')"), 'f', 'not revoked');
 is(value($plain, "SELECT reason FROM tr_rotate_id('$old[0]{token_id}')"), 'bad_secret', 'nor rotated by id');
