@@ -9,19 +9,29 @@
 #
 #   verify_audit.pl --head 5f3c... -h db.example.org -U auditor shop
 #
-# Prints one line: what tr_audit_verify() would answer.  Exits with 0 where the
-# trail is what it was, with 1 where it is not, with 2 where it could not be read.
+# Prints one line, the columns of what tr_audit_verify() would answer with | between
+# them: valid, problem, segment, seal, first_bad_seq, seals, rows, pruned, unsealed.
+# Exits with 0 where the trail is what it was, with 1 where it is not, with 2 where it
+# could not be read.
 # The hashes of all rows are kept in memory, about 200 bytes a row.
 
 use strict;
 use warnings;
 use Digest::SHA qw(sha256);
+use Encode qw(encode find_encoding);
 
+sub give_up
+{
+	print STDERR "verify_audit.pl: @_\n";
+	exit 2;
+}
+
+give_up('usage: verify_audit.pl [--head HEX] [PSQL-ARGUMENT ...]') if grep { /^(?:-\?|--help|-V|--version)/ } @ARGV;
 my $head = '';
 if (@ARGV && $ARGV[0] eq '--head')
 {
 	(undef, $head) = splice @ARGV, 0, 2;
-	die "a head has 64 hexadecimal digits\n" if ($head // '') !~ /^[0-9a-f]{64}$/i;
+	give_up('a head has 64 hexadecimal digits') if ($head // '') !~ /^[0-9a-f]{64}$/i;
 	$head = pack 'H*', $head;
 }
 
@@ -29,10 +39,11 @@ if (@ARGV && $ARGV[0] eq '--head')
 
 my %label = map { $_ => "token_rotation audit $_ v1" } qw(row list seal);
 
-# One field: undef is NULL.
+# One field: undef is NULL, a reference a text that has no form in UTF-8.
 sub field
 {
 	my ($bytes) = @_;
+	return "\x02" . pack('N', length $$bytes) . $$bytes if ref $bytes;
 	return defined $bytes ? "\x01" . pack('N', length $bytes) . $bytes : "\x00";
 }
 
@@ -60,13 +71,31 @@ sub shows
 
 # --- reading ------------------------------------------------------------
 
-# Each field in SQL, as its bytes.
+# PostgreSQL's names of encodings, and Perl's where they differ by more than case.
+my %perl_name = (LATIN5 => 'iso-8859-9', LATIN6 => 'iso-8859-10', LATIN7 => 'iso-8859-13', LATIN8 => 'iso-8859-14',
+	LATIN9 => 'iso-8859-15', LATIN10 => 'iso-8859-16', KOI8R => 'koi8-r', KOI8U => 'koi8-u',
+	EUC_JP => 'euc-jp', EUC_KR => 'euc-kr', EUC_CN => 'euc-cn');
+
+# A text of the database in UTF-8, or a reference to its bytes where that cannot be.
+sub utf8_of
+{
+	my ($bytes, $encoding) = @_;
+	return $bytes if !defined $bytes || $bytes !~ /[\x80-\xff]/ || $encoding eq 'UTF8';
+	my $name = $encoding eq 'SQL_ASCII' ? 'UTF-8'
+	  : $perl_name{$encoding} // $encoding =~ s/^LATIN([1-4])$/iso-8859-$1/r =~ s/^ISO_8859_/iso-8859-/r =~ s/^WIN/cp/r;
+	my $codes = find_encoding($name) or give_up("unknown encoding $encoding");
+	my $text = eval { $codes->decode(my $copy = $bytes, Encode::FB_CROAK) };
+	return \$bytes if !defined $text || ($name ne 'UTF-8' && $text =~ /\x{FFFD}/);
+	return encode('UTF-8', $text);
+}
+
+# Each field in SQL, as its bytes; texts as they are.
+sub text { return "convert_to($_[0], current_setting('server_encoding'))" }
 my @row = (
-	'int8send(seq)', 'timestamptz_send(at)',
-	(map { "convert_to($_, 'UTF8')" } qw(event client_id owner)),
-	'token_ref', 'successor_ref',
-	(map { "convert_to($_, 'UTF8')" } qw(actor role application_name client_addr::text origin reason detail::text)),
+	'int8send(seq)', 'timestamptz_send(at)', (map { text($_) } qw(event client_id owner)), 'token_ref', 'successor_ref',
+	(map { text($_) } qw(actor role application_name client_addr::text origin reason detail::text)),
 	'xid8send(xid)', 'int8send(segment)');
+my @texts = grep { $row[$_] =~ /^convert_to/ } 0 .. $#row;
 my @seal = (
 	'int8send(segment)', 'int8send(seal)', 'int8send(version)', 'timestamptz_send(at)', 'previous', 'restored',
 	'int8send(covers)', q{convert_to(snapshot::text, 'UTF8')}, 'int8send(complete::int)', 'int8send(rows)',
@@ -85,14 +114,16 @@ my $seals = 'SELECT segment, seal, version, covers, snapshot, complete, rows, '
 my $rows = 'SELECT seq, segment, xid, CASE event WHEN \'audit_pruned\' THEN detail ->> \'before_us\' END, '
   . hex_of(@row) . ' FROM token_rotation.audit';
 
-# One session, one snapshot; a line says where the rows begin.
+# One session, one snapshot; first comes the encoding, a line says where the rows begin.
 sub read_tables
 {
 	open my $in, '-|', 'psql', '-XqAt', '-v', 'ON_ERROR_STOP=1', '-c', 'SET search_path = pg_catalog',
-	  '-c', 'BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY', '-c', "COPY ($seals) TO STDOUT",
+	  '-c', 'BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY', '-c', 'SHOW server_encoding', '-c', "COPY ($seals) TO STDOUT",
 	  '-c', '\echo rows', '-c', "COPY ($rows) TO STDOUT", @ARGV
-	  or die "psql: $!\n";
+	  or give_up("psql: $!");
 	my (@seals, %rows, $in_rows);
+	chomp(my $encoding = <$in> // '');
+	give_up('psql does not answer as expected') unless $encoding =~ /^\w+$/;
 	while (<$in>)
 	{
 		chomp;
@@ -102,6 +133,7 @@ sub read_tables
 		my @bytes = map { defined $_ ? pack('H*', $_) : undef } @columns;
 		if ($in_rows)
 		{
+			$_ = utf8_of($_, $encoding) for @bytes[@texts];
 			$rows{ $plain[0] } = { segment => $plain[1] // '', xid => $plain[2], before => $plain[3],
 				hash => hash_of($label{row}, @bytes) };
 			next;

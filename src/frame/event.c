@@ -104,6 +104,12 @@ tr_event_text(char *field, const char *text, size_t len)
 	masked_copy(field, TR_EVENT_TEXT, text, len);
 }
 
+void
+tr_event_owner(TrEvent *event, const text *owner)
+{
+	masked_copy(event->owner, sizeof(event->owner), VARDATA_ANY(owner), VARSIZE_ANY_EXHDR(owner));
+}
+
 char *
 tr_event_moment(TimestampTz moment)
 {

@@ -94,6 +94,12 @@ extern void tr_event_as_worker(void);
 extern void tr_event_text(char *field, const char *text, size_t len);
 
 /*
+ * Name the realm: what a row has as its owner, which somebody may have written
+ * who has never heard of roles.
+ */
+extern void tr_event_owner(TrEvent *event, const text *owner);
+
+/*
  * A moment as an event's detail has it: ISO 8601 in UTC, whatever the session's
  * TimeZone and DateStyle are.
  */

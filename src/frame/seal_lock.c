@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_class.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
@@ -35,19 +36,34 @@ release(int code, Datum arg)
 	LockReleaseSession(DEFAULT_LOCKMETHOD);
 }
 
-void
+/*
+ * How often this session has taken it, and whether it has it: a transaction that
+ * fails takes it away.
+ */
+static uint32 taken = 0;
+static bool held = false;
+
+static void
+at_end(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_ABORT)
+		held = false;
+}
+
+uint32
 tr_seal_lock_restoring(void)
 {
-	static Oid held = InvalidOid;
-	static bool registered = false;
 	LOCKTAG tag;
 
-	if (held == tr_catalog()->audit_seal)
-		return;
-	if (!registered)
+	if (held)
+		return taken;
+	if (taken == 0)
+	{
 		before_shmem_exit(release, (Datum) 0);
-	registered = true;
+		RegisterXactCallback(at_end, NULL);
+	}
 	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, RelationRelationId, tr_catalog()->audit_seal, 0);
 	(void) LockAcquire(&tag, ShareLock, true, false);
-	held = tr_catalog()->audit_seal;
+	held = true;
+	return ++taken;
 }

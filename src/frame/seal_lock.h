@@ -20,8 +20,10 @@ extern bool tr_seal_lock_try(void);
 extern void tr_seal_lock_wait(void);
 
 /*
- * Keep others from taking it until this session ends, because it restores.
+ * Keep others from taking it until this session ends, because it restores.  A
+ * transaction that fails lets them.  Returns a number that changes where they
+ * may have had it since the last call.
  */
-extern void tr_seal_lock_restoring(void);
+extern uint32 tr_seal_lock_restoring(void);
 
 #endif /* TR_SEAL_LOCK_H */

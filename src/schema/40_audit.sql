@@ -48,6 +48,8 @@ CREATE INDEX audit_client ON token_rotation.audit (client_id, seq);
 COMMENT ON INDEX token_rotation.audit_client IS 'the trail of one client';
 CREATE INDEX audit_segment ON token_rotation.audit (segment, xid);
 COMMENT ON INDEX token_rotation.audit_segment IS 'what a seal''s snapshot does not show';
+CREATE INDEX audit_rotated ON token_rotation.audit (token_ref) WHERE event OPERATOR(pg_catalog.=) 'rotated';
+COMMENT ON INDEX token_rotation.audit_rotated IS 'who rotated a token, and from where';
 
 -- Starts at the installation's clock in microseconds and is not dumped, so
 -- that no row restored from another installation collides with a new one.  The

@@ -1,15 +1,12 @@
 -- How far the audit file is.
 
 CREATE TABLE token_rotation.audit_sink (
-    one boolean NOT NULL DEFAULT true,
     segment bigint NOT NULL,
     seal bigint NOT NULL,
-    CONSTRAINT audit_sink_pkey PRIMARY KEY (one),
-    CONSTRAINT audit_sink_one_check CHECK (one)
+    CONSTRAINT audit_sink_pkey PRIMARY KEY (segment)
 );
 COMMENT ON TABLE token_rotation.audit_sink IS
-    'the last seal that token_rotation.audit_file has; without its row everything is written again';
-COMMENT ON COLUMN token_rotation.audit_sink.one IS 'there is one row at most';
+    'the last seal of each segment that token_rotation.audit_file has; without its row all of the segment is written again';
 COMMENT ON COLUMN token_rotation.audit_sink.segment IS 'as in audit_seal';
 COMMENT ON COLUMN token_rotation.audit_sink.seal IS 'as in audit_seal';
 

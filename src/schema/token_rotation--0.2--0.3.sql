@@ -72,6 +72,8 @@ ALTER TABLE token_rotation.audit ADD segment bigint;
 COMMENT ON COLUMN token_rotation.audit.segment IS 'the installation that wrote the row; NULL: one of before 0.3';
 CREATE INDEX audit_segment ON token_rotation.audit (segment, xid);
 COMMENT ON INDEX token_rotation.audit_segment IS 'what a seal''s snapshot does not show';
+CREATE INDEX audit_rotated ON token_rotation.audit (token_ref) WHERE event OPERATOR(pg_catalog.=) 'rotated';
+COMMENT ON INDEX token_rotation.audit_rotated IS 'who rotated a token, and from where';
 DO LANGUAGE plpgsql $$
 BEGIN
     EXECUTE pg_catalog.format('ALTER SEQUENCE token_rotation.audit_seq START WITH %s',
@@ -192,15 +194,12 @@ COMMENT ON FUNCTION @extschema@.tr_audit_prune(timestamptz) IS
 -- How far the audit file is.
 
 CREATE TABLE token_rotation.audit_sink (
-    one boolean NOT NULL DEFAULT true,
     segment bigint NOT NULL,
     seal bigint NOT NULL,
-    CONSTRAINT audit_sink_pkey PRIMARY KEY (one),
-    CONSTRAINT audit_sink_one_check CHECK (one)
+    CONSTRAINT audit_sink_pkey PRIMARY KEY (segment)
 );
 COMMENT ON TABLE token_rotation.audit_sink IS
-    'the last seal that token_rotation.audit_file has; without its row everything is written again';
-COMMENT ON COLUMN token_rotation.audit_sink.one IS 'there is one row at most';
+    'the last seal of each segment that token_rotation.audit_file has; without its row all of the segment is written again';
 COMMENT ON COLUMN token_rotation.audit_sink.segment IS 'as in audit_seal';
 COMMENT ON COLUMN token_rotation.audit_sink.seal IS 'as in audit_seal';
 
@@ -208,7 +207,6 @@ COMMENT ON COLUMN token_rotation.audit_sink.seal IS 'as in audit_seal';
 ALTER TABLE token_rotation.audit_sink ENABLE ROW LEVEL SECURITY;
 
 SELECT pg_catalog.pg_extension_config_dump('token_rotation.audit_seal', '');
-SELECT pg_catalog.pg_extension_config_dump('token_rotation.audit_sink', '');
 
 -- What is new gets the owner of what was there, and is closed: to PUBLIC and to
 -- those whom ALTER DEFAULT PRIVILEGES names.

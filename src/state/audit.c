@@ -117,8 +117,8 @@ tr_audit_write(const TrEvent *event, const char *detail)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
 						errmsg("role \"%s\" does not exist", TR_WORKER_ROLE),
 						errdetail("The audit trail is written as this role; nothing was changed."),
-						errhint("Give it its name back, or create it again and grant it USAGE on "
-								"schema token_rotation and INSERT on token_rotation.audit.")));
+						errhint("Give it its name back with ALTER ROLE ... RENAME TO %s.",
+								TR_WORKER_ROLE)));
 	set_values(values, nulls, event, detail != NULL ? detail : event->detail);
 	tr_act_as(tr_catalog()->worker);
 	PG_TRY();
@@ -155,12 +155,13 @@ tr_audit_rotation(const TrEvent *event, char *origin, char *by)
 				" WHERE a.client_id OPERATOR(pg_catalog.=) $1"
 				" AND a.token_ref OPERATOR(pg_catalog.=) $2"
 				" AND a.event OPERATOR(pg_catalog.=) '" TR_EVENT_ROTATED "'"
-				" ORDER BY a.seq DESC LIMIT 1",
+				" ORDER BY a.seq DESC",
 		.nargs = 2,
 		.types = {TEXTOID, BYTEAOID},
 	};
 	Datum values[2];
 
+	/* no LIMIT, which would make a long walk along the client's rows look short */
 	*origin = *by = '\0';
 	values[0] = CStringGetTextDatum(event->client_id);
 	values[1] = reference(event->token);
@@ -188,9 +189,9 @@ tr_audit_guard(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("the audit trail is append-only"),
 				 errdetail("Its rows can be neither changed nor removed."),
-				 errhint("Correct a record by an event of its own.")));
+				 errhint("Use tr_audit_prune() for retention.")));
 	if (!writing && tr_is_restore())
-		tr_seal_lock_restoring();
+		(void) tr_seal_lock_restoring();
 	else if (!writing)
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						errmsg("the audit trail is written by the extension only"),

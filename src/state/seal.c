@@ -370,11 +370,11 @@ tr_seal_empty(int64 segment, int64 number)
 
 /*
  * Is a seal of a restored segment too late, because its rows have been sealed
- * here?  What is known of a segment stays so: while a session restores, nobody
- * seals.
+ * here?  What is known of a segment stays so while the lock does: while a session
+ * restores, nobody seals.
  */
 static bool
-is_late(int64 segment)
+is_late(int64 segment, uint32 lock)
 {
 	static TrSql sql = {
 		.text = "SELECT FROM token_rotation.audit_seal"
@@ -384,18 +384,21 @@ is_late(int64 segment)
 		.nargs = 2,
 		.types = {INT8OID, INT8OID},
 	};
-	static bool known = false;
+	static uint32 known = 0; /* under which lock */
 	static int64 in_time;
 	Datum values[2] = {Int64GetDatum(tr_catalog()->segment), Int64GetDatum(segment)};
 	TrSection section;
 
-	if (known && in_time == segment)
+	bool late;
+
+	if (known == lock && in_time == segment)
 		return false;
 	tr_section_begin(&section);
-	known = tr_sql_run(&sql, values, NULL) == 0;
+	late = tr_sql_run(&sql, values, NULL) > 0;
 	tr_section_end(&section);
+	known = late ? 0 : lock;
 	in_time = segment;
-	return !known;
+	return late;
 }
 
 /*
@@ -408,8 +411,7 @@ accept_restored(const TriggerData *trigger)
 	int64 segment = DatumGetInt64(
 		heap_getattr(trigger->tg_trigtuple, 1, RelationGetDescr(trigger->tg_relation), &isnull));
 
-	tr_seal_lock_restoring();
-	if (is_late(segment))
+	if (is_late(segment, tr_seal_lock_restoring()))
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("the rows that these seals cover have been sealed again"),
 						errdetail("They were restored before, in another session."),

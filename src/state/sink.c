@@ -17,7 +17,6 @@
 #include "catalog/pg_type.h"
 #include "common/file_perm.h"
 #include "lib/stringinfo.h"
-#include "mb/pg_wchar.h"
 #include "storage/fd.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -27,59 +26,44 @@
 #include "frame/settings.h"
 #include "frame/sql.h"
 #include "frame/stop_point.h"
+#include "frame/utf8.h"
 #include "state/sink.h"
 
-/* A seal, by its key. */
+/* A seal, by its key, and when it was made. */
 typedef struct Position
 {
 	int64 segment;
 	int64 seal;
-	TimestampTz at; /* when it was made; not stored */
+	TimestampTz at;
 } Position;
 
 /*
- * What the file has already; before everything where there is no row.
- */
-static Position
-stored_position(void)
-{
-	static TrSql sql = {
-		.text = "SELECT p.segment, p.seal FROM token_rotation.audit_sink p",
-	};
-	Position position = {PG_INT64_MIN, PG_INT64_MIN, TR_NEVER};
-	bool isnull;
-
-	if (tr_sql_run(&sql, NULL, NULL) > 0)
-	{
-		position.segment = DatumGetInt64(tr_sql_value(0, 1, &isnull));
-		position.seal = DatumGetInt64(tr_sql_value(0, 2, &isnull));
-	}
-	return position;
-}
-
-/*
- * The next seal that the file is to have.  false: there is none, or no file.
+ * The next seal that the file is to have.  false: there is none, or no file.  How
+ * far it is, is known for each segment: a segment that is restored later, or made
+ * up, must not pass for one that comes after this one's seals.
  */
 static bool
 next_seal(Position *position)
 {
 	static TrSql sql = {
-		.text = "SELECT s.segment, s.seal, s.at FROM token_rotation.audit_seal s"
-				" WHERE ROW(s.segment, s.seal) OPERATOR(pg_catalog.>) ROW($1, $2)"
-				" ORDER BY s.segment, s.seal LIMIT 1",
-		.nargs = 2,
-		.types = {INT8OID, INT8OID},
+		.text = "WITH RECURSIVE known (segment) AS ("
+				"(SELECT s.segment FROM token_rotation.audit_seal s ORDER BY s.segment LIMIT 1)"
+				" UNION ALL SELECT (SELECT s.segment FROM token_rotation.audit_seal s"
+				" WHERE s.segment OPERATOR(pg_catalog.>) k.segment ORDER BY s.segment LIMIT 1)"
+				" FROM known k WHERE k.segment IS NOT NULL)"
+				" SELECT x.segment, x.seal, x.at FROM known k"
+				" LEFT JOIN token_rotation.audit_sink p"
+				" ON p.segment OPERATOR(pg_catalog.=) k.segment, LATERAL ("
+				"SELECT s.segment, s.seal, s.at FROM token_rotation.audit_seal s"
+				" WHERE s.segment OPERATOR(pg_catalog.=) k.segment"
+				" AND s.seal OPERATOR(pg_catalog.>) coalesce(p.seal, 0)"
+				" ORDER BY s.seal LIMIT 1) x ORDER BY x.segment LIMIT 1",
 	};
-	Datum values[2];
 	bool isnull;
 
 	/* not there before 0.3 */
-	if (*tr_audit_file == '\0' || !OidIsValid(tr_catalog()->audit_sink))
-		return false;
-	*position = stored_position();
-	values[0] = Int64GetDatum(position->segment);
-	values[1] = Int64GetDatum(position->seal);
-	if (tr_sql_run(&sql, values, NULL) == 0)
+	if (*tr_audit_file == '\0' || !OidIsValid(tr_catalog()->audit_sink) ||
+		tr_sql_run(&sql, NULL, NULL) == 0)
 		return false;
 	position->segment = DatumGetInt64(tr_sql_value(0, 1, &isnull));
 	position->seal = DatumGetInt64(tr_sql_value(0, 2, &isnull));
@@ -95,7 +79,7 @@ store_position(const Position *position)
 {
 	static TrSql sql = {
 		.text = "INSERT INTO token_rotation.audit_sink AS p (segment, seal) VALUES ($1, $2)"
-				" ON CONFLICT (one) DO UPDATE SET segment = excluded.segment, seal = excluded.seal",
+				" ON CONFLICT (segment) DO UPDATE SET seal = excluded.seal",
 		.nargs = 2,
 		.types = {INT8OID, INT8OID},
 	};
@@ -107,8 +91,34 @@ store_position(const Position *position)
 }
 
 /*
- * Run one of the statements below and append each row of its answer as a line, in
- * UTF-8, which JSON is.  Returns how many.
+ * Append a line of JSON in UTF-8.  Where it has what UTF-8 lacks, because a caller
+ * passed it as his origin, it must not stop the others: then each byte that is not
+ * ASCII, which there is within strings only, becomes \u00hh.
+ */
+static void
+append_line(StringInfo lines, const char *line)
+{
+	int len = (int) strlen(line);
+	const char *p;
+
+	if (tr_text_to_utf8(lines, line, len))
+	{
+		appendStringInfoChar(lines, '\n');
+		return;
+	}
+	for (p = line; *p != '\0'; p++)
+	{
+		if (IS_HIGHBIT_SET(*p))
+			appendStringInfo(lines, "\\u00%02x", (unsigned char) *p);
+		else
+			appendStringInfoChar(lines, *p);
+	}
+	appendStringInfoChar(lines, '\n');
+}
+
+/*
+ * Run one of the statements below and append each row of its answer as a line.
+ * Returns how many.
  */
 static uint64
 append_lines(StringInfo lines, TrSql *sql, const Position *position)
@@ -123,17 +133,41 @@ append_lines(StringInfo lines, TrSql *sql, const Position *position)
 	for (i = 0; i < count; i++)
 	{
 		bool isnull;
-		char *line = TextDatumGetCString(tr_sql_value(i, 1, &isnull));
 
-		appendStringInfoString(lines, pg_server_to_any(line, (int) strlen(line), PG_UTF8));
-		appendStringInfoChar(lines, '\n');
+		append_line(lines, TextDatumGetCString(tr_sql_value(i, 1, &isnull)));
 	}
 	return count;
 }
 
+/* Parts of the lines below. */
 #define MOMENT(column)                                                                             \
 	"pg_catalog.to_char(" column " AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
-#define HEX(column) "pg_catalog.encode(" column ", 'hex')"
+#define HEX(value) "pg_catalog.encode(" value ", 'hex')"
+#define ROW_HASH                                                                                   \
+	"pg_catalog.substr(s.row_hashes, ((u.n OPERATOR(pg_catalog.-) 1)"                              \
+	" OPERATOR(pg_catalog.*) 32 OPERATOR(pg_catalog.+) 1)::pg_catalog.int4, 32)"
+#define OF_SEAL                                                                                    \
+	"pg_catalog.json_build_object('database', pg_catalog.current_database(),"                      \
+	" 'segment', s.segment, 'seal', s.seal, "
+#define FROM_SEAL " FROM token_rotation.audit_seal s"
+#define ONE_SEAL                                                                                   \
+	" WHERE s.segment OPERATOR(pg_catalog.=) $1 AND s.seal OPERATOR(pg_catalog.=) $2"
+
+/* clang-format off */
+#define ROW_LINES                                                                                  \
+	"SELECT " OF_SEAL "'seq', a.seq, 'at', " MOMENT("a.at") ", 'event', a.event,"                  \
+	" 'client_id', a.client_id, 'owner', a.owner, 'token_ref', " HEX("a.token_ref") ","            \
+	" 'successor_ref', " HEX("a.successor_ref") ", 'actor', a.actor, 'role', a.role,"              \
+	" 'application_name', a.application_name, 'client_addr', a.client_addr,"                       \
+	" 'origin', a.origin, 'reason', a.reason, 'detail', a.detail,"                                 \
+	" 'xid', a.xid::pg_catalog.text, 'row_hash', " HEX(ROW_HASH) ")::pg_catalog.text"              \
+	FROM_SEAL ", pg_catalog.unnest(s.seqs) WITH ORDINALITY AS u (seq, n),"                         \
+	" token_rotation.audit a" ONE_SEAL " AND a.seq OPERATOR(pg_catalog.=) u.seq ORDER BY u.n"
+#define SEAL_LINE                                                                                  \
+	"SELECT " OF_SEAL "'at', " MOMENT("s.at") ", 'rows', s.rows, 'hash', " HEX("s.hash") ")"       \
+	"::pg_catalog.text, s.rows, s.seqs IS NULL AND s.rows OPERATOR(pg_catalog.>) 0" FROM_SEAL      \
+	ONE_SEAL
+/* clang-format on */
 
 /*
  * The rows of a seal and, last, the seal itself.
@@ -141,62 +175,23 @@ append_lines(StringInfo lines, TrSql *sql, const Position *position)
 static void
 collect(StringInfo lines, const Position *position)
 {
-	static TrSql row_sql = {
-		.text =
-			"SELECT pg_catalog.json_build_object('database', pg_catalog.current_database(),"
-			" 'segment', s.segment, 'seal', s.seal, 'seq', a.seq, 'at', " MOMENT(
-				"a.at") ","
-						" 'event', a.event, 'client_id', a.client_id, 'owner', a.owner,"
-						" 'token_ref', " HEX("a.token_ref") ", 'successor_ref', " HEX(
-							"a.successor_ref") ","
-											   " 'actor', a.actor, 'role', a.role, "
-											   "'application_name', a.application_name,"
-											   " 'client_addr', a.client_addr, 'origin', a.origin, "
-											   "'reason', a.reason,"
-											   " 'detail', a.detail, 'xid', a.xid::pg_catalog.text,"
-											   " 'row_hash', " HEX(
-												   "pg_catalog.substr(s.row_hashes, ((u.n "
-												   "OPERATOR(pg_catalog.-) 1)"
-												   " OPERATOR(pg_catalog.*) 32 "
-												   "OPERATOR(pg_catalog.+) 1)::pg_catalog.int4, "
-												   "32)") ")"
-														  "::pg_catalog.text"
-														  " FROM token_rotation.audit_seal s,"
-														  " pg_catalog.unnest(s.seqs) WITH "
-														  "ORDINALITY AS u (seq, n), "
-														  "token_rotation.audit a"
-														  " WHERE s.segment OPERATOR(pg_catalog.=) "
-														  "$1 AND s.seal OPERATOR(pg_catalog.=) $2"
-														  " AND a.seq OPERATOR(pg_catalog.=) u.seq "
-														  "ORDER BY u.n",
-		.nargs = 2,
-		.types = {INT8OID, INT8OID},
-	};
-	static TrSql seal_sql = {
-		.text =
-			"SELECT pg_catalog.json_build_object('database', pg_catalog.current_database(),"
-			" 'segment', s.segment, 'seal', s.seal, 'at', " MOMENT(
-				"s.at") ", 'rows', s.rows,"
-						" 'hash', " HEX(
-							"s.hash") ")::pg_catalog.text, s.rows FROM token_rotation.audit_seal s"
-									  " WHERE s.segment OPERATOR(pg_catalog.=) $1 AND s.seal "
-									  "OPERATOR(pg_catalog.=) $2",
-		.nargs = 2,
-		.types = {INT8OID, INT8OID},
-	};
+	static TrSql row_sql = {.text = ROW_LINES, .nargs = 2, .types = {INT8OID, INT8OID}};
+	static TrSql seal_sql = {.text = SEAL_LINE, .nargs = 2, .types = {INT8OID, INT8OID}};
 	uint64 count = append_lines(lines, &row_sql, position);
 	bool isnull;
+	bool pruned;
 	int32 sealed;
 
 	append_lines(lines, &seal_sql, position);
 	sealed = DatumGetInt32(tr_sql_value(0, 2, &isnull));
-	if (count != (uint64) sealed)
-		ereport(LOG,
-				(errmsg("seal " INT64_FORMAT
-						" of the audit trail has %d rows, of which " UINT64_FORMAT " are there",
-						position->seal, sealed, count),
-				 errdetail("The others were pruned, or somebody has removed them."),
-				 errhint("Run tr_audit_verify().")));
+	pruned = DatumGetBool(tr_sql_value(0, 3, &isnull));
+	if (count != (uint64) sealed && !pruned)
+		ereport(LOG, (errmsg("seal " INT64_FORMAT
+							 " of the audit trail has %d rows, of which " UINT64_FORMAT
+							 " are there",
+							 position->seal, sealed, count),
+					  errdetail("Somebody has removed the others."),
+					  errhint("Run tr_audit_verify().")));
 }
 
 /*
@@ -236,11 +231,13 @@ write_all(int fd, const char *text, size_t len)
 }
 
 /*
- * Append to the open file, to the disk; false with errno.
+ * Append to the open file, to the disk, with its name, which may be new; false with
+ * errno.
  */
 static bool
 append(int fd, const StringInfoData *lines)
 {
+	char folder[MAXPGPATH];
 	struct stat st;
 
 	if (fstat(fd, &st) != 0)
@@ -254,16 +251,9 @@ append(int fd, const StringInfoData *lines)
 		return false;
 	if (!write_all(fd, lines->data, (size_t) lines->len) || pg_fsync(fd) != 0)
 		return false;
-	/* what is new needs its name on disk, too */
-	if (st.st_size == 0)
-	{
-		char folder[MAXPGPATH];
-
-		strlcpy(folder, tr_audit_file, sizeof(folder));
-		get_parent_directory(folder);
-		return fsync_fname_ext(folder, true, true, LOG) == 0;
-	}
-	return true;
+	strlcpy(folder, tr_audit_file, sizeof(folder));
+	get_parent_directory(folder);
+	return fsync_fname_ext(folder, true, true, LOG) == 0;
 }
 
 /*

@@ -10,10 +10,8 @@
 
 #include "access/htup_details.h"
 #include "access/tableam.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -27,6 +25,7 @@
 #include "frame/catalog.h"
 #include "frame/compat.h"
 #include "frame/sql.h"
+#include "frame/utf8.h"
 #include "frame/verdict.h"
 #include "state/trail.h"
 
@@ -274,25 +273,16 @@ static void
 set_text(TrField *field, Datum value)
 {
 	text *plain = DatumGetTextPP(value);
-	int len = VARSIZE_ANY_EXHDR(plain);
-	int encoding = GetDatabaseEncoding();
-	unsigned char *converted;
-	Oid conversion;
+	StringInfoData utf8;
 
-	tr_field_bytes(field, VARDATA_ANY(plain), len);
-	if (encoding == PG_UTF8 ||
-		(encoding == PG_SQL_ASCII && pg_verify_mbstr(PG_UTF8, VARDATA_ANY(plain), len, true)))
+	initStringInfo(&utf8);
+	if (tr_text_to_utf8(&utf8, VARDATA_ANY(plain), (int) VARSIZE_ANY_EXHDR(plain)))
+	{
+		tr_field_bytes(field, utf8.data, utf8.len);
 		return;
+	}
+	tr_field_bytes(field, VARDATA_ANY(plain), VARSIZE_ANY_EXHDR(plain));
 	field->tag = TR_TAG_RAW;
-	conversion =
-		encoding == PG_SQL_ASCII ? InvalidOid : FindDefaultConversionProc(encoding, PG_UTF8);
-	if (!OidIsValid(conversion))
-		return;
-	converted = palloc(len * MAX_CONVERSION_GROWTH + 1);
-	if (pg_do_encoding_conversion_buf(conversion, encoding, PG_UTF8,
-									  (unsigned char *) VARDATA_ANY(plain), len, converted,
-									  len * MAX_CONVERSION_GROWTH + 1, true) == len)
-		tr_field_bytes(field, converted, strlen((char *) converted));
 }
 
 /*

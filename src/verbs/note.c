@@ -19,15 +19,12 @@
 void
 tr_note_begin(TrEvent *event, const char *name, const TrToken *token)
 {
-	size_t owner_len = Min(VARSIZE_ANY_EXHDR(token->owner), NAMEDATALEN - 1);
-
 	tr_event_begin(event, name);
 	event->has_token = true;
 	memcpy(event->token, token->id, TR_ID_BYTES);
 	tr_event_text(event->client_id, VARDATA_ANY(token->client_id),
 				  VARSIZE_ANY_EXHDR(token->client_id));
-	memcpy(event->owner, VARDATA_ANY(token->owner), owner_len);
-	event->owner[owner_len] = '\0';
+	tr_event_owner(event, token->owner);
 }
 
 char *

@@ -38,16 +38,17 @@ typedef struct Done
 static Done *dones = NULL;
 
 /*
- * Did an operator rotate this token?  Then its holder has not heard of it.
+ * Did its holder rotate this token, by the trail's account?  Of an operator's
+ * rotation he has not heard; of one that the trail has forgotten nobody knows.
  */
 static bool
-is_operators(const TrEvent *event)
+is_holders(const TrEvent *event)
 {
 	char origin[TR_EVENT_TEXT];
 	char by[TR_EVENT_TEXT];
 
 	tr_audit_rotation(event, origin, by);
-	return strcmp(by, "operator") == 0;
+	return strcmp(by, "holder") == 0;
 }
 
 /*
@@ -67,7 +68,7 @@ is_reuse(TrRotate *rotate, const TrPolicy *policy, const TrEvent *event)
 	return tr_life_reused(&rotate->token.life, verdict, rotated,
 						  !rotated && tr_replay_accepted(successor), policy->ttl, rotate->now,
 						  &rules) &&
-		   !is_operators(event);
+		   is_holders(event);
 }
 
 /*

@@ -48,8 +48,8 @@ sub sealed
 }
 
 # The file has everything that is sealed.
-my $caught_up = q{SELECT EXISTS (SELECT FROM token_rotation.audit_sink p, LATERAL (SELECT segment, seal FROM token_rotation.audit_seal
-	ORDER BY segment DESC, seal DESC LIMIT 1) s WHERE (p.segment, p.seal) = (s.segment, s.seal))};
+my $caught_up = q{SELECT (SELECT array_agg((segment, seal) ORDER BY segment) FROM token_rotation.audit_sink)
+	= (SELECT array_agg((segment, seal) ORDER BY segment) FROM (SELECT segment, max(seal) AS seal FROM token_rotation.audit_seal GROUP BY 1) s)};
 
 # The lines of a file, as hashes.
 sub lines_of
@@ -192,9 +192,34 @@ $node->command_ok([ 'pg_dump', '-d', $node->connstr('second'), '-f', $dump ], 'i
 $node->safe_psql('postgres', 'CREATE DATABASE restored TEMPLATE template0');
 $node->command_ok([ 'psql', '-XqAt', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('restored'), '-f', $dump ], 'and restored');
 my $new = happens('restored');
-poll($node, 'the restored one goes on', $caught_up, 'restored');
+poll($node, 'the restored one has a file of its own', $caught_up, 'restored');
 is_deeply([ map { $_->{client_id} // '' } grep { $_->{database} eq 'restored' && exists $_->{seq} && $_->{event} ne 'granted' } lines_of() ],
-	[ $new, $new ], 'where it was');
+	[ $second, $second, $new, $new ], 'with what was restored, too');
+
+# a segment that somebody brings from elsewhere, of a later installation
+$node->command_ok([ 'pg_dump', '-d', $node->connstr('restored'), '-a', '-t', 'token_rotation.audit', '-t', 'token_rotation.audit_seal', '-f', $dump ],
+	'the newer trail is dumped');
+my $mixed = happens();
+poll($node, 'the older one has sealed', $caught_up);
+$node->command_ok([ 'psql', '-XqAt', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('postgres'), '-f', $dump ], 'and gets into an older one');
+$mixed = happens();
+poll($node, 'which goes on', $caught_up);
+is(scalar(grep { $_->{database} eq 'postgres' && ($_->{client_id} // '') eq $mixed } lines_of()), 2, 'and is in the file with what is new');
+
+# texts that UTF-8 lacks
+for ([ 'SQL_ASCII', q{E'evil \\303\\274 \\377'} ], [ 'WIN1252', q{E'evil \\201'} ], [ 'LATIN1', q{E'caf\\351'} ])
+{
+	my ($encoding, $origin) = @$_;
+	my $db = lc $encoding;
+
+	$node->safe_psql('postgres', "CREATE DATABASE $db TEMPLATE template0 ENCODING '$encoding' LOCALE 'C'");
+	install($node, $db);
+	value($node, "SET client_encoding = $encoding; SELECT reason FROM tr_issue('$db') i, tr_rotate(i.token, origin => $origin)", $db);
+	poll($node, "$encoding: the file has it", $caught_up, $db);
+	my ($line) = grep { $_->{database} eq $db && ($_->{event} // '') eq 'rotated' } lines_of();
+	is($line->{origin}, { sql_ascii => "evil \xc3\xbc \xff", win1252 => "evil \x81", latin1 => "caf\xe9" }->{$db},
+		"$encoding: what UTF-8 lacks is there byte by byte, anything else as it is");
+}
 
 # --- 6. The setting -----------------------------------------------------------
 

@@ -92,7 +92,7 @@ our %relations = (
 	},
 );
 $relations{audit_sink} = {
-	columns => [qw(one segment seal)],
+	columns => [qw(segment seal)],
 	read => [],
 	sees => { reader => 'false' },
 	set => 'seal = 0',
