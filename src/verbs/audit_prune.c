@@ -26,41 +26,61 @@
 #include "state/seal.h"
 #include "state/trail.h"
 #include "verbs/args.h"
+#include "verbs/seal.h"
+
+/* What was done. */
+typedef struct Pruned
+{
+	int64 rows;
+	int64 seals;
+	int64 changed; /* seals whose list or rows were not what was sealed */
+} Pruned;
 
 /*
- * Remove the rows of all seals whose rows are older than that.  Returns how many
- * rows; *seals becomes the number of seals.
+ * Remove the rows of a seal.  It is the last chance to see what somebody has done
+ * to them.
  */
-static int64
-prune(TimestampTz before, int64 *seals)
+static void
+prune_seal(const TrSeal *seal, TrTrail *trail, Pruned *pruned)
+{
+	int64 good;
+
+	if (tr_seal_check_list(seal, trail, &good) != TR_LIST_GOOD)
+		pruned->changed++;
+	pruned->rows += tr_trail_remove(seal->seqs, (int) seal->listed);
+	tr_seal_empty(seal->segment, seal->number);
+	pruned->seals++;
+}
+
+/*
+ * Remove the rows of all seals whose rows are older than that.
+ */
+static void
+prune(TimestampTz before, Pruned *pruned)
 {
 	MemoryContext outer = CurrentMemoryContext;
 	MemoryContext context =
 		AllocSetContextCreate(outer, "token_rotation seal", ALLOCSET_DEFAULT_SIZES);
 	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
-	int64 removed = 0;
+	TrTrail trail;
 	TrRows rows;
 	TrSeal seal;
 
-	*seals = 0;
+	tr_trail_open(&trail, snapshot);
 	tr_seals_begin(&rows, snapshot);
 	MemoryContextSwitchTo(context);
 	while (tr_seals_next(&rows, &seal))
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (seal.seqs != NULL && seal.rows > 0 && seal.newest_at < before)
-		{
-			removed += tr_trail_remove(seal.seqs, (int) seal.listed);
-			tr_seal_empty(seal.segment, seal.number);
-			(*seals)++;
-		}
+			prune_seal(&seal, &trail, pruned);
 		MemoryContextReset(context);
 	}
 	MemoryContextSwitchTo(outer);
 	tr_seals_end(&rows);
+	tr_trail_close(&trail);
 	UnregisterSnapshot(snapshot);
 	MemoryContextDelete(context);
-	return removed;
 }
 
 /*
@@ -68,14 +88,24 @@ prune(TimestampTz before, int64 *seals)
  * be gone now: before_us counts as timestamptz does, from 2000 on.
  */
 static void
-tell(TimestampTz before, TimestampTz told, int64 removed, int64 seals)
+tell(TimestampTz before, TimestampTz told, const Pruned *pruned)
 {
 	TrEvent event;
 
 	tr_event_begin(&event, TR_EVENT_AUDIT_PRUNED);
 	tr_audit_write(&event, psprintf("{\"before\": \"%s\", \"before_us\": " INT64_FORMAT
-									", \"rows\": " INT64_FORMAT ", \"seals\": " INT64_FORMAT "}",
-									tr_event_moment(before), Max(before, told), removed, seals));
+									", \"rows\": " INT64_FORMAT ", \"seals\": " INT64_FORMAT
+									", \"changed\": " INT64_FORMAT "}",
+									tr_event_moment(before), Max(before, told), pruned->rows,
+									pruned->seals, pruned->changed));
+	if (pruned->changed > 0)
+		ereport(WARNING,
+				(errmsg(INT64_FORMAT " of " INT64_FORMAT
+									 " seals had other rows than those that were sealed",
+						pruned->changed, pruned->seals),
+				 errdetail("Somebody has changed or removed rows of the audit trail."),
+				 errhint("Roll back, and see what tr_audit_verify() says. After a commit the event "
+						 "audit_pruned tells it.")));
 }
 
 PG_FUNCTION_INFO_V1(tr_audit_prune);
@@ -88,9 +118,8 @@ tr_audit_prune(PG_FUNCTION_ARGS)
 {
 	TimestampTz before;
 	TimestampTz told;
+	Pruned pruned = {0};
 	TrSection section;
-	int64 removed;
-	int64 seals;
 
 	tr_catalog();
 	tr_require_owner("tr_audit_prune()");
@@ -103,9 +132,9 @@ tr_audit_prune(PG_FUNCTION_ARGS)
 	tr_section_begin(&section);
 	tr_seal_lock_wait();
 	told = tr_trail_pruned_before();
-	removed = prune(before, &seals);
-	if (seals > 0)
-		tell(before, told, removed, seals);
+	prune(before, &pruned);
+	if (pruned.seals > 0)
+		tell(before, told, &pruned);
 	tr_section_end(&section);
-	PG_RETURN_INT64(removed);
+	PG_RETURN_INT64(pruned.rows);
 }

@@ -137,17 +137,18 @@ require_harmless_realm(const Request *request)
 /*
  * Give or take back membership in the realm.  A role is its own realm without
  * it.  Taking back takes what tr_grant gave: where the server keeps memberships
- * by grantor (from 16 on), those that others gave stay, and it warns.
+ * by grantor (from 16 on), those that others gave stay, and it warns.  Returns
+ * whether anything was done.
  */
-static void
+static bool
 change_membership(bool give, const Request *request)
 {
 	if (request->realm_name == NULL || request->realm == request->role)
-		return;
+		return false;
 	if (give)
 		require_harmless_realm(request);
 	else if (!is_direct_member(request))
-		return;
+		return false;
 
 	/* an owner who is no superuser need not have a say in the realm; a superuser has */
 	if (superuser_arg(tr_caller()))
@@ -155,6 +156,7 @@ change_membership(bool give, const Request *request)
 	tr_grant_run(give, quote_identifier(request->realm_name), request->role_name,
 				 give ? TR_MEMBERSHIP_OPTIONS : "");
 	tr_act_as_owner();
+	return true;
 }
 
 /*
@@ -171,6 +173,20 @@ warn_without_inheritance(const Request *request)
 				 errdetail("Its tokens will be unknown to this role."),
 				 errhint("Use ALTER ROLE ... INHERIT, or grant to the role that the session "
 						 "switches to.")));
+}
+
+/*
+ * Say so where a role that lost its membership still has presets.
+ */
+static void
+tell_of_other_presets(const Request *request)
+{
+	if (tr_preset_any(request->role))
+		ereport(NOTICE,
+				(errmsg("role \"%s\" is no member of realm \"%s\" any more", request->role_name,
+						request->realm_name),
+				 errdetail("It keeps other presets, which do not reach this realm's tokens now."),
+				 errhint("tr_ungrant() without a realm leaves memberships alone.")));
 }
 
 /*
@@ -196,6 +212,7 @@ grant_or_ungrant(bool give, const Request *request)
 	TrEvent event;
 	TrSection section;
 	StringInfoData detail;
+	bool changed;
 
 	tr_event_begin(&event, give ? TR_EVENT_GRANTED : TR_EVENT_UNGRANTED);
 	if (request->realm_name != NULL)
@@ -208,12 +225,14 @@ grant_or_ungrant(bool give, const Request *request)
 
 	tr_section_begin(&section);
 	tr_preset_change(give, request->preset, request->role_name, request->role);
-	change_membership(give, request);
+	changed = change_membership(give, request);
 	tr_audit_write(&event, detail.data);
 	tr_section_end(&section);
 
 	if (give)
 		warn_without_inheritance(request);
+	else if (changed)
+		tell_of_other_presets(request);
 }
 
 PG_FUNCTION_INFO_V1(tr_grant);

@@ -188,6 +188,12 @@ presets_held(Oid role)
 	return held;
 }
 
+bool
+tr_preset_any(Oid role)
+{
+	return presets_held(role) != 0;
+}
+
 /*
  * The only place in the extension where SQL is built: its parts are keywords of
  * this folder and names that the server has quoted.  The level of messages is

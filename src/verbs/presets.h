@@ -19,6 +19,11 @@ extern int tr_preset_named(const char *name);
 extern void tr_preset_change(bool give, int preset, const char *role_name, Oid role);
 
 /*
+ * Does the role have a preset, not counting what it inherits?
+ */
+extern bool tr_preset_any(Oid role);
+
+/*
  * Run GRANT what TO role, or REVOKE what FROM role.  what and options are
  * keywords and quoted names, role is a bare name.  Inside a section.
  */

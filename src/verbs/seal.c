@@ -110,6 +110,28 @@ tr_seal_list_hash(const TrSeal *seal, uint8 hash[TR_HASH_BYTES])
 		tr_raise_crypto();
 }
 
+TrListFault
+tr_seal_check_list(const TrSeal *seal, TrTrail *trail, int64 *checked)
+{
+	uint8 hash[TR_HASH_BYTES];
+	TimestampTz at;
+
+	*checked = 0;
+	if (seal->listed != seal->rows || seal->hashed != seal->rows)
+		return TR_LIST_CHANGED;
+	tr_seal_list_hash(seal, hash);
+	if (memcmp(hash, seal->list_hash, TR_HASH_BYTES) != 0)
+		return TR_LIST_CHANGED;
+	for (; *checked < seal->rows; (*checked)++)
+	{
+		if (!tr_trail_hash(trail, seal->seqs[*checked], hash, &at))
+			return TR_LIST_ROW_MISSING;
+		if (memcmp(hash, seal->row_hashes + *checked * TR_HASH_BYTES, TR_HASH_BYTES) != 0)
+			return TR_LIST_ROW_CHANGED;
+	}
+	return TR_LIST_GOOD;
+}
+
 /*
  * The snapshot of now, as a pg_snapshot's text.  This transaction has no number
  * yet, so it is not taken for one that is over.

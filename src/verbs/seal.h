@@ -10,6 +10,7 @@
 #include "datatype/timestamp.h"
 
 #include "state/seal.h"
+#include "state/trail.h"
 
 /*
  * Make one seal, over at most max rows, where rows are waiting for it and the
@@ -31,5 +32,21 @@ extern TimestampTz tr_seal_waiting_since(void);
  */
 extern void tr_seal_hash(const TrSeal *seal, uint8 hash[TR_HASH_BYTES]);
 extern void tr_seal_list_hash(const TrSeal *seal, uint8 hash[TR_HASH_BYTES]);
+
+/* What can be wrong with what a seal lists. */
+typedef enum TrListFault
+{
+	TR_LIST_GOOD,
+	TR_LIST_CHANGED, /* the list is not what was sealed */
+	TR_LIST_ROW_MISSING,
+	TR_LIST_ROW_CHANGED,
+} TrListFault;
+
+/*
+ * Check the list of a seal that has one, and the rows on it, up to the first
+ * fault: *checked becomes the number of rows that are good, which is the place of
+ * the row at fault, too.
+ */
+extern TrListFault tr_seal_check_list(const TrSeal *seal, TrTrail *trail, int64 *checked);
 
 #endif /* TR_VERBS_SEAL_H */
