@@ -26,3 +26,12 @@ WHERE token_ref = sha256(uuid_send(:'token_id')) AND event IN ('issued', 'rotate
 SELECT tr.tr_revoke_id(:'token_id', family => true) AS ended;
 DELETE FROM token_rotation.cutoff;
 DELETE FROM token_rotation.token WHERE client_id = repeat('a', 255);
+
+-- What somebody has written into a token by hand gets into the trail whole: a name
+-- that is cut off amid a character no restore would accept.
+SELECT token_id AS hand FROM tr.tr_issue('wide owner') \gset
+UPDATE token_rotation.token SET owner = repeat('é', 40) WHERE token_id = :'hand';
+SELECT tr.tr_revoke_id(:'hand') AS ended;
+SELECT owner = repeat('é', 31) AS clipped, convert_from(textsend(owner), 'UTF8') = owner AS whole
+FROM token_rotation.audit WHERE client_id = 'wide owner' AND event = 'revoked';
+DELETE FROM token_rotation.token WHERE token_id = :'hand';

@@ -38,7 +38,8 @@ CREATE VIEW token_rotation.tokens WITH (security_barrier = true) AS
            greatest(t.last_used_at, c.last_used_at) AS last_used_at,
            c.use_count,
            t.revoked_at,
-           t.revoked_reason
+           t.revoked_reason,
+           t.key_id
     FROM token_rotation.token t
     LEFT JOIN token_rotation.token_cache c ON c.token_id OPERATOR(pg_catalog.=) t.token_id
     WHERE t.owner IN (SELECT r.rolname FROM pg_catalog.pg_roles r
@@ -51,3 +52,4 @@ COMMENT ON COLUMN token_rotation.tokens.display IS 'the public part of the token
 COMMENT ON COLUMN token_rotation.tokens.token_ref IS 'SHA-256 of the token id, as in the audit trail';
 COMMENT ON COLUMN token_rotation.tokens.status IS 'effective status: time, cutoffs and settings weighed';
 COMMENT ON COLUMN token_rotation.tokens.use_count IS 'acceptances since the cache was filled; NULL: not in the cache';
+COMMENT ON COLUMN token_rotation.tokens.key_id IS 'number of the server key that it was made with; NULL: none';

@@ -260,6 +260,39 @@ GRANT EXECUTE ON FUNCTION @extschema@.tr_stat_counters(), @extschema@.tr_health(
 -- Server keys.  No row changes: tokens without a key have NULL in all of these.
 ALTER TABLE token_rotation.token ADD COLUMN key_id integer;
 COMMENT ON COLUMN token_rotation.token.key_id IS 'number of the server key that the hashes are made with; NULL: none';
+CREATE OR REPLACE VIEW token_rotation.tokens WITH (security_barrier = true) AS
+    SELECT t.token_id,
+           @extschema@.tr_token_display(t.prefix, t.token_id) AS display,
+           pg_catalog.sha256(pg_catalog.uuid_send(t.token_id)) AS token_ref,
+           t.family_id,
+           t.generation,
+           t.predecessor_id,
+           t.client_id,
+           t.policy,
+           t.owner,
+           @extschema@.tr_effective_status(t.status, t.owner, t.client_id, t.policy, t.issued_at,
+                                           t.expires_at, t.rotated_at, t.overlap_ends_at) AS status,
+           t.scopes,
+           t.metadata,
+           t.issued_at,
+           t.expires_at,
+           t.refresh_at,
+           t.rotated_at,
+           t.overlap_ends_at,
+           t.replay_ends_at,
+           coalesce(t.first_used_at, c.first_used_at) AS first_used_at,
+           greatest(t.last_used_at, c.last_used_at) AS last_used_at,
+           c.use_count,
+           t.revoked_at,
+           t.revoked_reason,
+           t.key_id
+    FROM token_rotation.token t
+    LEFT JOIN token_rotation.token_cache c ON c.token_id OPERATOR(pg_catalog.=) t.token_id
+    WHERE t.owner IN (SELECT r.rolname FROM pg_catalog.pg_roles r
+                      WHERE pg_catalog.pg_has_role(r.oid, 'USAGE'))
+       OR (SELECT s.rolsuper FROM pg_catalog.pg_roles s
+           WHERE s.rolname OPERATOR(pg_catalog.=) CURRENT_USER);
+COMMENT ON COLUMN token_rotation.tokens.key_id IS 'number of the server key that it was made with; NULL: none';
 COMMENT ON COLUMN token_rotation.token.secret_hash IS 'SHA-256 of the secret; with a server key, 16 bytes of a MAC of the row and 16 of a MAC of row and secret';
 COMMENT ON COLUMN token_rotation.token.rotation_hash IS 'SHA-256 of the rotation key''s secret, where rotating needs one; with a server key, a MAC of it and the row';
 ALTER TABLE token_rotation.token_cache ADD COLUMN key_id integer, ADD COLUMN family_id uuid,

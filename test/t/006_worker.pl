@@ -18,7 +18,8 @@
 #  9. A table that is locked holds it up without a word; then it goes on.
 # 10. Steps that take a visit's whole time, again and again, leave the others
 #     their turn.
-# 11. The server log: no token's secret in normal operation, and not one line
+# 11. Who owns a function locks the extension, and keeps nobody from anything.
+# 12. The server log: no token's secret in normal operation, and not one line
 #     in steady state, at default settings.
 
 use strict;
@@ -136,6 +137,14 @@ is( value($node, qq{
 		SELECT first_used_at BETWEEN '$t0' AND last_used_at AND last_used_at < clock_timestamp()
 		FROM token_rotation.tokens WHERE client_id = 'used'}),
 	't', 'first and last use are when they were');
+# a transaction that makes tokens keeps uses until its end, and those of others' tokens through a rollback
+my $making = $node->background_psql('postgres');
+$making->query_safe("BEGIN; SELECT count(*) FROM tr_issue('never made')");
+my $young = issue($node, "'young'");
+is($making->query_safe("SELECT reason FROM tr_validate('$young->{token}')"), 'ok', 'a token that is younger than the transaction');
+$making->query_safe('ROLLBACK');
+$making->quit;
+poll($node, 'its use is stored, too', "SELECT use_count = 1 FROM token_rotation.tokens WHERE client_id = 'young'");
 isnt(value($node, "SELECT first_used_at FROM token_rotation.token WHERE client_id = 'used'"),
 	'', 'the first use in the durable table');
 
@@ -277,7 +286,24 @@ is( value($node, qq{
 	"revoked\nt", 'slow steps: the cache is filled nevertheless');
 $node->safe_psql('postgres', 'DROP DATABASE slow WITH (FORCE)');
 
-# 11. Steady state, seen from what the worker reads of the cache
+# 11. Anybody may lock the extension, as the owner of a function
+
+my $stranger = $node->background_psql('postgres');
+$node->safe_psql('postgres', 'CREATE ROLE stranger');
+$stranger->query_safe('SET ROLE stranger; CREATE FUNCTION pg_temp.mine() RETURNS int LANGUAGE sql RETURN 1; BEGIN;'
+	. ' ALTER FUNCTION pg_temp.mine() DEPENDS ON EXTENSION token_rotation');
+is( value($node, q{SELECT count(*) > 0 FROM pg_locks WHERE classid = 'pg_extension'::regclass AND mode = 'AccessExclusiveLock' AND granted}),
+	't', 'a stranger has the extension locked');
+my $meanwhile = issue($node, "'meanwhile'");
+value($node, "SELECT tr_revoke('$meanwhile->{token}')");
+rotate($node, $meanwhile->{token});
+poll($node, 'the worker records, and seals',
+	q{SELECT count(*) = 1 FROM token_rotation.audit a JOIN token_rotation.audit_seal s ON a.seq = ANY (s.seqs)
+		WHERE client_id = 'meanwhile' AND event = 'rotation_refused'});
+$stranger->query_safe('ROLLBACK');
+$stranger->quit;
+
+# 12. Steady state, seen from what the worker reads of the cache
 
 $offset = log_position($node);
 my $reads = q{

@@ -169,6 +169,24 @@ cmp_ok(value($new, "SELECT min(seq) FROM token_rotation.audit WHERE client_id = 
 is(audit_count($new, "seq > $last AND client_id IS DISTINCT FROM 'new' AND reason IS DISTINCT FROM 'unknown'", $db),
 	'0', 'the restore itself added none');
 
+# a session that restores keeps the worker from sealing; a failed statement lets it, the next COPY does not
+my $copied = $new->basedir . '/rows';
+my $restoring = $new->background_psql($db, on_error_stop => 0);
+my $holds = q{SELECT count(*) FROM pg_locks WHERE locktype = 'object' AND objid = 'token_rotation.audit_seal'::regclass
+	AND mode = 'ShareLock' AND granted AND pid = pg_backend_pid()};
+$new->safe_psql($db, "COPY (SELECT seq + 1000000, at, event, client_id, owner, token_ref, successor_ref, actor, role, application_name, client_addr,"
+	. " origin, reason, detail, xid, segment FROM token_rotation.audit LIMIT 1) TO '$copied'");
+$restoring->query_safe("BEGIN; COPY token_rotation.audit FROM '$copied'");
+is($restoring->query_safe($holds), '1', 'who restores holds the seals');
+$restoring->query('SELECT 1/0');
+$restoring->{stderr} = '';
+$restoring->query_safe('ROLLBACK');
+is($restoring->query_safe($holds), '0', 'a failure gives them up');
+$restoring->query_safe("BEGIN; COPY token_rotation.audit FROM '$copied'");
+is($restoring->query_safe($holds), '1', 'and going on takes them again');
+$restoring->query_safe('ROLLBACK');
+$restoring->quit;
+
 # 4. The open replay window
 
 is(nonces($new, $db), '0', 'no nonce was restored');

@@ -20,6 +20,7 @@
 #     trail once, and nothing else is; tr_health tells until it comes again.
 #
 #  6. While nothing can be sealed, tr_health tells for how long, and judges.
+#  7. Likewise while a worker finds locked what it needs.
 #
 # What the leeway let through is counted in tr_stat.
 
@@ -381,6 +382,25 @@ for ([ 0, '', 'ok' ], [ 90, 'seals_late', 'warning' ], [ 700, 'seals_late', 'cri
 $pruning->query_safe('COMMIT');
 $pruning->quit;
 poll($node, 'once they can be sealed, they are', "SELECT verdict = 'ok' AND seal_lag = '0' FROM tr_health()");
+
+# 7. A worker that finds something locked, visit after visit
+
+my $locked = q{SELECT verdict, 'visits_locked' = ANY (reasons) FROM tr_health()};
+my $visits_locked = q{SELECT count FROM tr_stat WHERE event = 'visit' AND reason = 'locked'};
+my $holding = $node->background_psql('postgres');
+$holding->query_safe('BEGIN; LOCK TABLE token_rotation.policy IN ACCESS EXCLUSIVE MODE; LOCK TABLE token_rotation.cutoff IN ACCESS EXCLUSIVE MODE;'
+	. ' LOCK TABLE token_rotation.audit_seal IN ACCESS EXCLUSIVE MODE');
+my $before = value($node, $visits_locked);
+poll($node, 'visits find it locked', "SELECT ($visits_locked) > $before + 2");
+like(value($node, $locked), qr/\|f$/, 'which is no reason at once');
+for my $seconds (700 + 90, 700 + 700)
+{
+	runs_at(2 * $day + $seconds);
+	poll($node, "at $seconds s it is", "SELECT 'visits_locked' = ANY (reasons) FROM tr_health()");
+}
+$holding->query_safe('COMMIT');
+$holding->quit;
+poll($node, 'and is none any more when it is free', "SELECT NOT 'visits_locked' = ANY (reasons) FROM tr_health()");
 $node->stop;
 
 note("tried: $checks verdicts and rotations of a server whose clock was moved");

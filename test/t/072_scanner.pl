@@ -31,15 +31,25 @@ sub scan
 	my ($text, @args) = @_;
 	my $out = '';
 
-	IPC::Run::run([ $^X, $scanner, @args ], '<', \$text, '>', \$out) or die 'the scanner failed';
-	return [ map { s/^\d+: //r } split /\n/, $out ];
+	IPC::Run::run([ $^X, $scanner, @args ], '<', \$text, '>', \$out);
+	die 'the scanner failed' if $? >> 8 != ($out eq '' ? 0 : 1);
+	return [ map { s/^-:\d+: //r } split /\n/, $out ];
 }
 
 # 1. Found
 is_deeply(scan(join '', map { "$_\n" } @tokens), \@tokens, 'one a line');
 is_deeply(scan("Authorization: Bearer $tokens[0]\r\n{\"key\":\"$tokens[1]\"},'$tokens[2]'"), [ @tokens[ 0 .. 2 ] ], 'in text');
 is_deeply(scan("$tokens[0] $tokens[0]"), [ $tokens[0] ], 'twice is once');
-is_deeply(scan(join(' ', @tokens), 'trk'), [ grep { /^trkr?_/ } @tokens ], 'of one prefix');
+is_deeply(scan(join(' ', @tokens), '--prefix', 'trk'), [ grep { /^trkr?_/ } @tokens ], 'of one prefix');
+
+my $file = $node->basedir . '/leaky';
+append_to_file($file, "nothing\nkey = $tokens[0]\n");
+my ($found, $errors) = ('', '');
+IPC::Run::run([ $^X, $scanner, $file, "$file.none" ], '<', \'', '>', \$found, '2>', \$errors);
+is_deeply([ $found, $? >> 8 ], [ "$file:2: $tokens[0]\n", 2 ], 'in a file, and one that is not there is told');
+like($errors, qr/leaky\.none: No such file/, 'by its name');
+IPC::Run::run([ $^X, $scanner, 'trk', '--help' ], '<', \'', '>', \$found, '2>', \$errors);
+is("$found" . ($? >> 8), '2', 'a name that is no file is no prefix');
 
 # 2. Not found
 my ($wrong) = map { substr($_, -1) eq '0' ? s/.$/1/r : s/.$/0/r } $tokens[0];

@@ -226,4 +226,15 @@ is(verdict($node, $theirs->{token}), 'ok', 'a crash loses the attempt');
 is(rotate($node, $killed->{token})->{reason}, 'reuse', 'the next one is found');
 is(verdict($node, $theirs->{token}), 'revoked', 'and ends the family');
 
+# --- 5. What the trail has forgotten ------------------------------------------
+
+my $handed = issue($node, "'handed', 'at_once'");
+my $given = row($node, "SELECT * FROM tr_rotate_id('$handed->{token_id}')");
+is(verdict($node, $given->{token}), 'ok', 'what an operator rotated is used');
+is(rotate($node, $handed->{token})->{reason}, 'overlap_ended', 'whoever comes with the old one has not heard of it');
+poll($node, 'all is sealed', 'SELECT valid AND unsealed = 0 FROM tr_audit_verify()');
+cmp_ok(value($node, 'SELECT tr_audit_prune(clock_timestamp())'), '>', 0, 'and pruned');
+is(rotate($node, $handed->{token})->{reason}, 'overlap_ended', 'nor has he when nobody knows any more');
+is(verdict($node, $given->{token}), 'ok', 'and nothing is ended');
+
 done_testing();

@@ -41,7 +41,7 @@ our %relations = (
 	tokens => {
 		columns => [ qw(token_id display token_ref family_id generation predecessor_id client_id policy
 			owner status scopes metadata issued_at expires_at refresh_at rotated_at overlap_ends_at
-			replay_ends_at first_used_at last_used_at use_count revoked_at revoked_reason) ],
+			replay_ends_at first_used_at last_used_at use_count revoked_at revoked_reason key_id) ],
 		read => [ 'issuer', 'auditor', @members ],
 		sees => { auditor => 'false', reader => 'false', allseeing => 'false', %mine },
 		set => q(owner = 'x'),
