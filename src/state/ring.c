@@ -155,14 +155,16 @@ taking(void)
 }
 
 /*
- * Is there a place among those that wait?  Under the lock.
+ * Is there a place among those that wait?  Not if this one is there already.
+ * Under the lock.
  */
 static bool
-may_wait(const TrEvent *event)
+may_wait(const TrEvent *event, bool *there)
 {
 	int count = 0;
 	dlist_iter iter;
 
+	*there = false;
 	dlist_foreach (iter, &proven->queue)
 	{
 		ProvenSlot *slot = dlist_container(ProvenSlot, node, iter.cur);
@@ -171,7 +173,10 @@ may_wait(const TrEvent *event)
 			continue;
 		count++;
 		if (memcmp(slot->event.token, event->token, TR_ID_BYTES) == 0)
+		{
+			*there = true;
 			return false;
+		}
 	}
 	return count < tr_ring_size / TR_RING_WAITING_SHARE;
 }
@@ -183,13 +188,14 @@ static bool
 put_event(const TrEvent *event, bool waits, bool count_loss)
 {
 	TrDatabase *here;
+	bool there = false;
 	bool put;
 
 	if (!taking())
 		return false;
 
 	LWLockAcquire(proven_lock, LW_EXCLUSIVE);
-	put = !dlist_is_empty(&proven->free) && (!waits || may_wait(event));
+	put = !dlist_is_empty(&proven->free) && (!waits || may_wait(event, &there));
 	if (put)
 	{
 		ProvenSlot *slot = dlist_container(ProvenSlot, node, dlist_pop_head_node(&proven->free));
@@ -201,7 +207,7 @@ put_event(const TrEvent *event, bool waits, bool count_loss)
 	}
 	LWLockRelease(proven_lock);
 
-	if (!put && count_loss && (here = tr_visits_here()) != NULL)
+	if (!put && !there && count_loss && (here = tr_visits_here()) != NULL)
 		pg_atomic_fetch_add_u64(&here->lost_proven, 1);
 	tr_visits_ask(GetCurrentTimestamp());
 	return put;

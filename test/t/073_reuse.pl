@@ -200,7 +200,8 @@ my $newest = rotate($node, $middle->{token});
 is(verdict($node, $newest->{token}), 'ok', 'a family of three');
 kill 'STOP', $launcher;
 $node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'token_rotation worker'");
-$node->safe_psql('postgres', "BEGIN; SELECT tr_rotate('$first->{token}'); ROLLBACK");
+my $lost = audit_count($node, "event = 'events_lost'");
+$node->safe_psql('postgres', "BEGIN; SELECT tr_rotate('$first->{token}'); ROLLBACK") for 1 .. 3;
 $idle = $node->background_psql('postgres');
 $idle->query_safe("BEGIN; SELECT 1 FROM token_rotation.token WHERE token_id = '$newest->{token_id}' FOR UPDATE");
 is(rotate($node, $dead->{token})->{reason}, 'revoked', 'something else is refused');
@@ -210,6 +211,7 @@ $idle->query_safe('ROLLBACK');
 $idle->quit;
 poll($node, 'then the family ends', q{SELECT count(*) = 1 FROM token_rotation.audit WHERE client_id = 'member' AND event = 'reuse'});
 is(verdict($node, $newest->{token}), 'revoked', 'all of it');
+is(audit_count($node, "event = 'events_lost'"), $lost, 'that it was seen again while it waited is no loss');
 
 # --- 4. Killed --------------------------------------------------------------
 
