@@ -196,8 +196,9 @@ for my $case (@in_the_way)
 	eval { $session->quit };
 }
 
-# in the midst of a statement that validates over and over
-my $long = 'SELECT count(*) FILTER (WHERE v.valid) FROM generate_series(1, 100000000) g,'
+# in the midst of a statement that validates over and over, from its first moment on: in FROM the
+# numbers would all be made first
+my $long = 'SELECT count(*) FILTER (WHERE v.valid) FROM (SELECT generate_series(1, 1000000000) AS g) s,'
   . " LATERAL tr_validate(CASE WHEN g > 0 THEN '%s' END) v";
 for my $sql ('BEGIN; LOCK TABLE token_rotation.token; COMMIT', 'TRUNCATE token_rotation.blocked_client')
 {
