@@ -258,7 +258,9 @@ my $loop = q(
 		LATERAL (SELECT pg_last_wal_replay_lsn() AS lsn WHERE g > 0 OFFSET 0) l,
 		LATERAL tr_validate(CASE WHEN l.lsn IS NOT NULL THEN '%s' END) v
 	GROUP BY 1, 2);
-set_conf($standby, max_standby_streaming_delay => '30s');
+# what the primary removes meanwhile must not end the sessions that look
+set_conf($standby, max_standby_streaming_delay => '30s', hot_standby_feedback => 'on', wal_receiver_status_interval => '1s');
+poll($primary, 'the primary knows what the standby sees', 'SELECT count(*) > 0 FROM pg_stat_replication WHERE backend_xmin IS NOT NULL');
 for my $begin ('BEGIN', 'BEGIN ISOLATION LEVEL REPEATABLE READ')
 {
 	for my $verb (qw(tr_revoke tr_revoke_client tr_block_client))
@@ -295,6 +297,8 @@ for my $begin ('BEGIN', 'BEGIN ISOLATION LEVEL REPEATABLE READ')
 			  . " $count{before} before it, none accepts");
 	}
 }
+
+set_conf($standby, hot_standby_feedback => 'off');
 
 # 5. A standby of a standby
 
