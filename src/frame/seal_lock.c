@@ -37,17 +37,17 @@ release(int code, Datum arg)
 }
 
 /*
- * How often this session has taken it, and whether it has it: a transaction that
- * fails takes it away.
+ * How often this session has taken it, and of which table it has it, which may be
+ * dropped and made again: a transaction that fails takes it away.
  */
 static uint32 taken = 0;
-static bool held = false;
+static Oid held = InvalidOid;
 
 static void
 at_end(XactEvent event, void *arg)
 {
 	if (event == XACT_EVENT_ABORT)
-		held = false;
+		held = InvalidOid;
 }
 
 uint32
@@ -55,7 +55,7 @@ tr_seal_lock_restoring(void)
 {
 	LOCKTAG tag;
 
-	if (held)
+	if (held == tr_catalog()->audit_seal)
 		return taken;
 	if (taken == 0)
 	{
@@ -64,6 +64,6 @@ tr_seal_lock_restoring(void)
 	}
 	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, RelationRelationId, tr_catalog()->audit_seal, 0);
 	(void) LockAcquire(&tag, ShareLock, true, false);
-	held = true;
+	held = tr_catalog()->audit_seal;
 	return ++taken;
 }

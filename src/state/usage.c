@@ -205,7 +205,8 @@ tr_usage_add(const TrUsage *usage, bool first)
 	if (entry != NULL)
 	{
 		entry->usage.count += usage->count;
-		entry->usage.last_at = usage->last_at;
+		/* what waited for the end of a transaction may be older than what came meanwhile */
+		entry->usage.last_at = Max(entry->usage.last_at, usage->last_at);
 		ask |= first && !entry->asked;
 		entry->asked |= first;
 	}
