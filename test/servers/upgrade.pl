@@ -196,7 +196,7 @@ isnt(pid_of($new, 'token_rotation launcher'), '0', 'the launcher runs');
 
 my $again = rotate($new, $rotated->{token});
 is($again->{token}, $successor->{token}, 'a rotation from before: the identical token');
-ok($again->{replayed}, 'as a replay');
+ok($again->{replayed}, 'as a replay, of one whose successor was used');
 my $next = rotate($new, $live->{token}, "'$live->{rotation_key}'");
 rotate($new, $heir->{token}, "overlap => '1 second'");
 my $issued = issue($new, "'issued'");
@@ -206,7 +206,7 @@ verdicts_are($new, 'issue, rotate and revoke work',
 poll($new, 'the worker ends a window',
 	"SELECT count(*) = 2 FROM token_rotation.audit WHERE event = 'overlap_ended' AND client_id = 'ended'");
 is(value($new, "SELECT string_agg(DISTINCT event, ' ' ORDER BY event) FROM token_rotation.audit WHERE seq > $last"),
-	'issued overlap_ended replayed revoked rotated', 'audited, with larger numbers than before');
+	'issued overlap_ended replayed_after_use revoked rotated', 'audited, with larger numbers than before');
 
 # 8. Seals
 
