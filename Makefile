@@ -32,6 +32,7 @@ DATA_built = token_rotation--$(EXTVERSION).sql
 # Callbacks do not choose their parameters, so unused ones are no fault.
 # The server's flags may be gcc's; clang is told to pass over what it does not know.
 PG_CPPFLAGS = -I$(srcdir)/src -isystem $(includedir_server) -isystem $(includedir_internal)
+PG_CPPFLAGS += -DTR_VERSION='"$(EXTVERSION)"'
 PG_CPPFLAGS += $(if $(STOP_POINTS),-DTR_STOP_POINTS)
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter $(if $(findstring clang,$(shell $(CC) --version)),\
 	-Wno-unknown-warning-option -Wno-ignored-optimization-argument)

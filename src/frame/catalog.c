@@ -23,8 +23,8 @@
 #include "frame/visits.h"
 
 /* The SQL version that this library serves, and the one before it. */
-#define SERVED_VERSION "0.3"
-#define SERVED_BEFORE "0.2"
+#define SERVED_VERSION TR_VERSION
+#define SERVED_BEFORE "0.3"
 
 static TrCatalog catalog;
 static bool catalog_known = false;
@@ -195,10 +195,10 @@ fill(TrCatalog *c)
 	c->audit = relation_of(schema, "audit");
 	c->audit_pkey = relation_of(schema, "audit_pkey");
 	c->audit_seq = relation_of(schema, "audit_seq");
-	c->audit_segment = get_relname_relid("audit_segment", schema);
-	c->audit_seal = get_relname_relid("audit_seal", schema);
-	c->audit_seal_pkey = get_relname_relid("audit_seal_pkey", schema);
-	c->audit_sink = get_relname_relid("audit_sink", schema);
+	c->audit_segment = relation_of(schema, "audit_segment");
+	c->audit_seal = relation_of(schema, "audit_seal");
+	c->audit_seal_pkey = relation_of(schema, "audit_seal_pkey");
+	c->audit_sink = relation_of(schema, "audit_sink");
 	c->segment = start_of(c->audit_seq);
 	c->token_key_id = get_attnum(c->token, "key_id");
 	c->cache_key_id = get_attnum(c->cache, "key_id");
@@ -224,12 +224,6 @@ tr_catalog(void)
 		catalog_known = true;
 	}
 	return &catalog;
-}
-
-bool
-tr_catalog_keyed(void)
-{
-	return tr_catalog()->token_key_id != InvalidAttrNumber;
 }
 
 bool

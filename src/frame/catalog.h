@@ -20,7 +20,7 @@ typedef struct TrCatalog
 	Oid worker;			  /* the role token_rotation_worker; InvalidOid: renamed or dropped */
 	Oid policy;
 	Oid policy_pkey;
-	AttrNumber policy_on_reuse; /* 0: this version has none */
+	AttrNumber policy_on_reuse; /* added by 0.3, behind any that a DBA had */
 	Oid token;
 	Oid token_pkey;
 	Oid token_family;
@@ -33,13 +33,13 @@ typedef struct TrCatalog
 	Oid audit;
 	Oid audit_pkey;
 	Oid audit_seq;
-	Oid audit_segment; /* this and what follows are not there in 0.2 */
+	Oid audit_segment;
 	Oid audit_seal;
 	Oid audit_seal_pkey;
 	Oid audit_sink;
 	int64 segment; /* this installation's number in the audit trail */
 
-	/* Columns that 0.3 added, behind any that a DBA had; 0 in an earlier version. */
+	/* Likewise. */
 	AttrNumber token_key_id;
 	AttrNumber cache_key_id;
 	AttrNumber cache_family_id;
@@ -53,11 +53,6 @@ typedef struct TrCatalog
  * version is none that this library serves.
  */
 extern const TrCatalog *tr_catalog(void);
-
-/*
- * Has the installed version columns for server keys?
- */
-extern bool tr_catalog_keyed(void);
 
 /*
  * Is the extension installed here?  Never raises; for the worker.

@@ -252,9 +252,24 @@ define_key_settings(void)
 							   check_moment, assign_accept_unkeyed_until, NULL);
 }
 
+/*
+ * What the library is; nobody sets it.
+ */
+static void
+define_version(void)
+{
+	static char *version;
+
+	DefineCustomStringVariable("token_rotation.version", "Version of the library.",
+							   "ALTER EXTENSION UPDATE needs the one that it updates to.", &version,
+							   TR_VERSION, PGC_INTERNAL, GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE,
+							   NULL, NULL, NULL);
+}
+
 void
 tr_settings_define(void)
 {
+	define_version();
 	define_verdict_settings();
 	define_worker_settings();
 	define_key_settings();

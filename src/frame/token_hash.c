@@ -12,7 +12,6 @@
 #include "utils/timestamp.h"
 
 #include "core/mac.h"
-#include "frame/catalog.h"
 #include "frame/keys.h"
 #include "frame/settings.h"
 #include "frame/token_hash.h"
@@ -197,10 +196,6 @@ tr_token_hash_make(TrToken *token, const uint8 *secret, const uint8 *rotation_ke
 		memcpy(token->rotation_hash, rotation_key, TR_HASH_BYTES);
 		return;
 	}
-	if (!tr_catalog_keyed())
-		tr_raise_state("the installed version of the extension knows no server keys",
-					   "There is no column to tell a token's key.",
-					   "Run ALTER EXTENSION token_rotation UPDATE.");
 	token->key_id = key.number;
 	make_mac(&key, TR_KEY_ROW, token, NULL, mac);
 	memcpy(token->secret_hash, mac, TR_TAG_BYTES);

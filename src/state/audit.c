@@ -30,15 +30,6 @@
 #include "state/audit.h"
 
 #define ARGS 16
-#define ARGS_BEFORE 15 /* of version 0.2, whose rows have no segment */
-
-#define INSERT_COLUMNS                                                                             \
-	"INSERT INTO token_rotation.audit (seq, at, event, client_id, owner, token_ref,"               \
-	" successor_ref, actor, role, application_name, client_addr, origin, reason, detail, xid"
-#define INSERT_VALUES " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15"
-#define INSERT_TYPES                                                                               \
-	INT8OID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID, BYTEAOID, BYTEAOID, TEXTOID, TEXTOID,      \
-		TEXTOID, INETOID, TEXTOID, TEXTOID, JSONBOID, XID8OID
 
 static bool writing = false;
 
@@ -101,14 +92,13 @@ void
 tr_audit_write(const TrEvent *event, const char *detail)
 {
 	static TrSql insert = {
-		.text = INSERT_COLUMNS ", segment)" INSERT_VALUES ", $16)",
+		.text = "INSERT INTO token_rotation.audit (seq, at, event, client_id, owner, token_ref,"
+				" successor_ref, actor, role, application_name, client_addr, origin, reason,"
+				" detail, xid, segment) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,"
+				" $12, $13, $14, $15, $16)",
 		.nargs = ARGS,
-		.types = {INSERT_TYPES, INT8OID},
-	};
-	static TrSql insert_before = {
-		.text = INSERT_COLUMNS ")" INSERT_VALUES ")",
-		.nargs = ARGS_BEFORE,
-		.types = {INSERT_TYPES},
+		.types = {INT8OID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID, BYTEAOID, BYTEAOID, TEXTOID,
+				  TEXTOID, TEXTOID, INETOID, TEXTOID, TEXTOID, JSONBOID, XID8OID, INT8OID},
 	};
 	Datum values[ARGS];
 	char nulls[ARGS];
@@ -124,7 +114,7 @@ tr_audit_write(const TrEvent *event, const char *detail)
 	PG_TRY();
 	{
 		writing = true;
-		tr_sql_run(OidIsValid(tr_catalog()->audit_seal) ? &insert : &insert_before, values, nulls);
+		tr_sql_run(&insert, values, nulls);
 	}
 	PG_FINALLY();
 	{

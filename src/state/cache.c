@@ -47,9 +47,9 @@ enum
 };
 #define FIRST_COLUMNS COL_KEY_ID
 
-/* The state of a token as arguments: the columns to the nonce, then those that 0.3 added. */
+/* The state of a token as arguments: the columns to the nonce, then those for its server key. */
 #define STATE_ARGS 18
-#define STATE_ARGS_BEFORE 15
+#define KEY_ARGS 15
 static const Oid state_types[STATE_ARGS] = {
 	UUIDOID,		TEXTOID,		BYTEAOID,		TEXTOID,		TEXTOID,		TEXTOID,
 	TEXTARRAYOID,	JSONBOID,		TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
@@ -175,21 +175,18 @@ set_time(Datum *values, char *nulls, int i, TimestampTz value, TimestampTz ifnul
 }
 
 /*
- * Run one of two statements whose arguments are the state of a token: the first
- * where the installed version has columns for server keys.
+ * Run a statement whose arguments are the state of a token.
  */
 static uint64
-run_with_state(TrSql sqls[2], const TrToken *token, const uint8 *nonce)
+run_with_state(TrSql *sql, const TrToken *token, const uint8 *nonce)
 {
-	bool keyed = tr_catalog_keyed();
-	TrSql *sql = keyed ? &sqls[0] : &sqls[1];
 	Datum values[STATE_ARGS];
 	char nulls[STATE_ARGS];
 	int i;
 
 	if (sql->plan == NULL)
 		memcpy(sql->types, state_types, sizeof(state_types));
-	sql->nargs = keyed ? STATE_ARGS : STATE_ARGS_BEFORE;
+	sql->nargs = STATE_ARGS;
 	memset(nulls, ' ', sizeof(nulls));
 	values[COL_TOKEN_ID] = PointerGetDatum(token->id);
 	values[COL_STATUS] = CStringGetTextDatum(tr_status_text(token->life.status));
@@ -207,10 +204,10 @@ run_with_state(TrSql sqls[2], const TrToken *token, const uint8 *nonce)
 	set_time(values, nulls, COL_REPLAY_ENDS_AT, token->life.replay_ends_at, TR_NEVER);
 	nulls[COL_NONCE] = nonce == NULL ? 'n' : ' ';
 	values[COL_NONCE] = nonce == NULL ? (Datum) 0 : tr_hash_datum(nonce);
-	values[STATE_ARGS_BEFORE] = Int32GetDatum(token->key_id);
-	values[STATE_ARGS_BEFORE + 1] = PointerGetDatum(token->family);
-	values[STATE_ARGS_BEFORE + 2] = BoolGetDatum(token->has_rotation_hash);
-	for (i = STATE_ARGS_BEFORE; i < STATE_ARGS; i++)
+	values[KEY_ARGS] = Int32GetDatum(token->key_id);
+	values[KEY_ARGS + 1] = PointerGetDatum(token->family);
+	values[KEY_ARGS + 2] = BoolGetDatum(token->has_rotation_hash);
+	for (i = KEY_ARGS; i < STATE_ARGS; i++)
 		nulls[i] = token->key_id == 0 ? 'n' : ' ';
 	return tr_sql_run(sql, values, nulls);
 }
@@ -221,17 +218,15 @@ run_with_state(TrSql sqls[2], const TrToken *token, const uint8 *nonce)
 static void
 insert_row(const TrToken *token, const uint8 *nonce)
 {
-#define INSERT(columns, values)                                                                    \
-	"INSERT INTO token_rotation.token_cache (token_id, status, secret_hash, client_id, policy,"    \
-	" owner, scopes, metadata, issued_at, expires_at, refresh_at, rotated_at, overlap_ends_at,"    \
-	" replay_ends_at, nonce" columns ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,"     \
-	" $12, $13, $14, $15" values ")"
-	static TrSql sqls[2] = {
-		{.text = INSERT(", key_id, family_id, rotation_key", ", $16, $17, $18")},
-		{.text = INSERT("", "")},
+	static TrSql sql = {
+		.text = "INSERT INTO token_rotation.token_cache (token_id, status, secret_hash, client_id,"
+				" policy, owner, scopes, metadata, issued_at, expires_at, refresh_at, rotated_at,"
+				" overlap_ends_at, replay_ends_at, nonce, key_id, family_id, rotation_key)"
+				" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,"
+				" $17, $18)",
 	};
 
-	run_with_state(sqls, token, nonce);
+	run_with_state(&sql, token, nonce);
 }
 
 void
@@ -243,19 +238,17 @@ tr_cache_insert(const TrToken *token)
 void
 tr_cache_update(const TrToken *token, const uint8 *nonce)
 {
-#define UPDATE(columns)                                                                            \
-	"UPDATE token_rotation.token_cache SET status = $2, secret_hash = $3, client_id = $4,"         \
-	" policy = $5, owner = $6, scopes = $7, metadata = $8, issued_at = $9, expires_at = $10,"      \
-	" refresh_at = $11, rotated_at = $12, overlap_ends_at = $13, replay_ends_at = $14,"            \
-	" nonce = $15" columns " WHERE token_id OPERATOR(pg_catalog.=) $1"
-	static TrSql sqls[2] = {
-		{.text = UPDATE(", key_id = $16, family_id = $17, rotation_key = $18")},
-		{.text = UPDATE("")},
+	static TrSql sql = {
+		.text = "UPDATE token_rotation.token_cache SET status = $2, secret_hash = $3,"
+				" client_id = $4, policy = $5, owner = $6, scopes = $7, metadata = $8,"
+				" issued_at = $9, expires_at = $10, refresh_at = $11, rotated_at = $12,"
+				" overlap_ends_at = $13, replay_ends_at = $14, nonce = $15, key_id = $16,"
+				" family_id = $17, rotation_key = $18 WHERE token_id OPERATOR(pg_catalog.=) $1",
 	};
 	TrCached cached;
 
 	if (tr_cache_lock(token->id, &cached))
-		run_with_state(sqls, token, nonce);
+		run_with_state(&sql, token, nonce);
 	else
 		insert_row(token, nonce);
 	tr_wipe(&cached, sizeof(cached));

@@ -68,12 +68,9 @@ read_interval(TupleTableSlot *slot, Column column)
 static TrOnReuse
 read_on_reuse(TupleTableSlot *slot)
 {
-	AttrNumber column = tr_catalog()->policy_on_reuse;
 	char text[NAMEDATALEN];
 
-	if (column == InvalidAttrNumber)
-		return TR_REUSE_AUDIT;
-	read_text(slot, column, text, sizeof(text));
+	read_text(slot, tr_catalog()->policy_on_reuse, text, sizeof(text));
 	if (strcmp(text, "audit") == 0)
 		return TR_REUSE_AUDIT;
 	return strcmp(text, "revoke_successor") == 0 ? TR_REUSE_SUCCESSOR : TR_REUSE_FAMILY;

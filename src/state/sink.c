@@ -22,7 +22,6 @@
 #include "utils/timestamp.h"
 
 #include "core/lifecycle.h"
-#include "frame/catalog.h"
 #include "frame/settings.h"
 #include "frame/sql.h"
 #include "frame/stop_point.h"
@@ -61,9 +60,7 @@ next_seal(Position *position)
 	};
 	bool isnull;
 
-	/* not there before 0.3 */
-	if (*tr_audit_file == '\0' || !OidIsValid(tr_catalog()->audit_sink) ||
-		tr_sql_run(&sql, NULL, NULL) == 0)
+	if (*tr_audit_file == '\0' || tr_sql_run(&sql, NULL, NULL) == 0)
 		return false;
 	position->segment = DatumGetInt64(tr_sql_value(0, 1, &isnull));
 	position->seal = DatumGetInt64(tr_sql_value(0, 2, &isnull));

@@ -54,8 +54,7 @@ enum
 	"t.token_id, t.prefix, t.family_id, t.generation, t.predecessor_id, t.client_id, t.policy,"    \
 	" t.owner, t.status, t.secret_hash, t.rotation_hash, t.scopes, t.metadata, t.ttl,"             \
 	" t.issued_at, t.expires_at, t.refresh_at, t.rotated_at, t.overlap_ends_at,"                   \
-	" t.replay_ends_at, t.first_used_at, t.last_used_at, t.revoked_at, t.revoked_reason"
-#define KEY_COLUMN ", t.key_id"
+	" t.replay_ends_at, t.first_used_at, t.last_used_at, t.revoked_at, t.revoked_reason, t.key_id"
 #define LIVE "t.status IN ('active', 'rotating')"
 #define ENDS "coalesce(t.overlap_ends_at, t.expires_at)"
 #define IN_REALM(n) "(" n " IS NULL OR t.owner OPERATOR(pg_catalog.=) ANY (" n "))"
@@ -312,18 +311,17 @@ set_key(Datum *values, char *nulls, int i, const TrToken *token)
 void
 tr_store_insert(const TrToken *token)
 {
-#define INSERT(column, value)                                                                      \
-	"INSERT INTO token_rotation.token (token_id, prefix, family_id, generation, predecessor_id,"   \
-	" client_id, policy, owner, status, secret_hash, rotation_hash, scopes, metadata, ttl,"        \
-	" issued_at, expires_at, refresh_at" column ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9,"    \
-	" $10, $11, $12, $13, $14, $15, $16, $17" value ")"
-#define INSERT_TYPES                                                                               \
-	UUIDOID, TEXTOID, UUIDOID, INT4OID, UUIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, BYTEAOID,     \
-		BYTEAOID, TEXTARRAYOID, JSONBOID, INTERVALOID, TIMESTAMPTZOID, TIMESTAMPTZOID,             \
-		TIMESTAMPTZOID
-	static TrSql unkeyed = {.text = INSERT("", ""), .nargs = 17, .types = {INSERT_TYPES}};
-	static TrSql keyed = {
-		.text = INSERT(", key_id", ", $18"), .nargs = 18, .types = {INSERT_TYPES, INT4OID}};
+	static TrSql sql = {
+		.text = "INSERT INTO token_rotation.token (token_id, prefix, family_id, generation,"
+				" predecessor_id, client_id, policy, owner, status, secret_hash, rotation_hash,"
+				" scopes, metadata, ttl, issued_at, expires_at, refresh_at, key_id)"
+				" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,"
+				" $17, $18)",
+		.nargs = 18,
+		.types = {UUIDOID, TEXTOID, UUIDOID, INT4OID, UUIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
+				  BYTEAOID, BYTEAOID, TEXTARRAYOID, JSONBOID, INTERVALOID, TIMESTAMPTZOID,
+				  TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID},
+	};
 	Datum values[18];
 	char nulls[18];
 
@@ -348,23 +346,21 @@ tr_store_insert(const TrToken *token)
 	values[15] = TimestampTzGetDatum(token->life.expires_at);
 	values[16] = TimestampTzGetDatum(token->refresh_at);
 	set_key(values, nulls, 17, token);
-	tr_sql_run(tr_catalog_keyed() ? &keyed : &unkeyed, values, nulls);
+	tr_sql_run(&sql, values, nulls);
 }
 
 void
 tr_store_update(const TrToken *token)
 {
-#define UPDATE(column)                                                                             \
-	"UPDATE token_rotation.token SET predecessor_id = $2, status = $3, secret_hash = $4,"          \
-	" rotation_hash = $5, rotated_at = $6, overlap_ends_at = $7, replay_ends_at = $8,"             \
-	" first_used_at = $9, last_used_at = $10, revoked_at = $11, revoked_reason = $12" column       \
-	" WHERE token_id OPERATOR(pg_catalog.=) $1"
-#define UPDATE_TYPES                                                                               \
-	UUIDOID, UUIDOID, TEXTOID, BYTEAOID, BYTEAOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, \
-		TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID
-	static TrSql unkeyed = {.text = UPDATE(""), .nargs = 12, .types = {UPDATE_TYPES}};
-	static TrSql keyed = {
-		.text = UPDATE(", key_id = $13"), .nargs = 13, .types = {UPDATE_TYPES, INT4OID}};
+	static TrSql sql = {
+		.text = "UPDATE token_rotation.token SET predecessor_id = $2, status = $3,"
+				" secret_hash = $4, rotation_hash = $5, rotated_at = $6, overlap_ends_at = $7,"
+				" replay_ends_at = $8, first_used_at = $9, last_used_at = $10, revoked_at = $11,"
+				" revoked_reason = $12, key_id = $13 WHERE token_id OPERATOR(pg_catalog.=) $1",
+		.nargs = 13,
+		.types = {UUIDOID, UUIDOID, TEXTOID, BYTEAOID, BYTEAOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
+				  TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, INT4OID},
+	};
 	Datum values[13];
 	char nulls[13];
 
@@ -384,7 +380,7 @@ tr_store_update(const TrToken *token)
 	set_time(values, nulls, 10, token->revoked_at, TR_NEVER);
 	set_pointer(values, nulls, 11, token->revoked_reason);
 	set_key(values, nulls, 12, token);
-	if (tr_sql_run(tr_catalog_keyed() ? &keyed : &unkeyed, values, nulls) != 1)
+	if (tr_sql_run(&sql, values, nulls) != 1)
 		elog(ERROR, "a locked token could not be updated");
 }
 
@@ -420,14 +416,14 @@ interval_of(int64 usec)
 List *
 tr_store_lock_due(TimestampTz now, const TrRules *rules, ArrayType *realms, int max)
 {
-#define LOCK_DUE(column)                                                                           \
-	"SELECT " ALL_COLUMNS column " FROM token_rotation.token t WHERE " LIVE                        \
-	" AND " IN_REALM("$4") " AND " DUE " OPERATOR(pg_catalog.<=) $1"                               \
-						   " AND " ENDS " OPERATOR(pg_catalog.<=) $1"                              \
-						   " ORDER BY " ENDS " LIMIT $5 FOR NO KEY UPDATE SKIP LOCKED"
-#define LOCK_DUE_TYPES TIMESTAMPTZOID, INTERVALOID, BOOLOID, TEXTARRAYOID, INT4OID
-	static TrSql unkeyed = {.text = LOCK_DUE(""), .nargs = 5, .types = {LOCK_DUE_TYPES}};
-	static TrSql keyed = {.text = LOCK_DUE(KEY_COLUMN), .nargs = 5, .types = {LOCK_DUE_TYPES}};
+	static TrSql sql = {
+		.text = "SELECT " ALL_COLUMNS " FROM token_rotation.token t WHERE " LIVE
+				" AND " IN_REALM("$4") " AND " DUE " OPERATOR(pg_catalog.<=) $1 AND " ENDS
+				" OPERATOR(pg_catalog.<=) $1 ORDER BY " ENDS
+				" LIMIT $5 FOR NO KEY UPDATE SKIP LOCKED",
+		.nargs = 5,
+		.types = {TIMESTAMPTZOID, INTERVALOID, BOOLOID, TEXTARRAYOID, INT4OID},
+	};
 	Datum values[5];
 	char nulls[] = "     ";
 	List *tokens = NIL;
@@ -439,15 +435,13 @@ tr_store_lock_due(TimestampTz now, const TrRules *rules, ArrayType *realms, int 
 	values[2] = BoolGetDatum(rules->overlap_enforced);
 	set_pointer(values, nulls, 3, realms);
 	values[4] = Int32GetDatum(max);
-	count = tr_sql_run(tr_catalog_keyed() ? &keyed : &unkeyed, values, nulls);
+	count = tr_sql_run(&sql, values, nulls);
 	for (i = 0; i < count; i++)
 	{
 		Datum columns[COLUMNS];
 		bool isnull[COLUMNS];
 		int column;
 		TrToken *token = palloc(sizeof(TrToken));
-
-		isnull[COL_KEY_ID] = true; /* where there is no such column */
 
 		heap_deform_tuple(heap_copytuple(SPI_tuptable->vals[i]), SPI_tuptable->tupdesc, columns,
 						  isnull);

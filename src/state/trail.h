@@ -4,7 +4,7 @@
  *	  past its retention.
  *
  * Rows are found by index without SPI, whoever's they are: row security is for
- * people.  Nothing here is called where the installed version is 0.2.
+ * people.
  */
 #ifndef TR_TRAIL_H
 #define TR_TRAIL_H

@@ -38,20 +38,17 @@
 /* What the cache (c) has of token (t). */
 #define COPIED_C                                                                                   \
 	"c.status, c.secret_hash, c.client_id, c.policy, c.owner, c.scopes, c.metadata, c.issued_at,"  \
-	" c.expires_at, c.refresh_at, c.rotated_at, c.overlap_ends_at, c.replay_ends_at"
+	" c.expires_at, c.refresh_at, c.rotated_at, c.overlap_ends_at, c.replay_ends_at, c.key_id,"    \
+	" c.family_id, c.rotation_key"
 #define COPIED_T                                                                                   \
 	"t.status, t.secret_hash, t.client_id, t.policy, t.owner, t.scopes, t.metadata, t.issued_at,"  \
-	" t.expires_at, t.refresh_at, t.rotated_at, t.overlap_ends_at, t.replay_ends_at"
-
-/* What 0.3 added to that.  Statements about it are there twice, for a database with 0.2, too. */
-#define KEY_C ", c.key_id, c.family_id, c.rotation_key"
-#define KEY_T                                                                                      \
-	", t.key_id, CASE WHEN t.key_id IS NOT NULL THEN t.family_id END,"                             \
+	" t.expires_at, t.refresh_at, t.rotated_at, t.overlap_ends_at, t.replay_ends_at, t.key_id,"    \
+	" CASE WHEN t.key_id IS NOT NULL THEN t.family_id END,"                                        \
 	" CASE WHEN t.key_id IS NOT NULL THEN t.rotation_hash IS NOT NULL END"
 
 /* May cache row c stay beside token t at the moment $1? */
-#define KEEP(key_c, key_t)                                                                         \
-	"((" COPIED_C key_c ") IS NOT DISTINCT FROM (" COPIED_T key_t ") AND (t." LIVE                 \
+#define KEEP                                                                                       \
+	"((" COPIED_C ") IS NOT DISTINCT FROM (" COPIED_T ") AND (t." LIVE                             \
 	" OR c.nonce IS NOT NULL AND c.replay_ends_at OPERATOR(pg_catalog.>) $1))"
 
 /* Usage u as rows: $1 token ids, $2 first and $3 last moments; n counts from 1. */
@@ -169,37 +166,35 @@ tr_upkeep_unset_complete(void)
 int
 tr_upkeep_fill(uint8 cursor[TR_ID_BYTES], int max, int *skipped)
 {
-#define FILL(key_t, key_columns)                                                                   \
-	"WITH batch AS MATERIALIZED ("                                                                 \
-	"SELECT t.token_id, t.status FROM token_rotation.token t"                                      \
-	" WHERE t.token_id OPERATOR(pg_catalog.>) $1 ORDER BY t.token_id LIMIT $2),"                   \
-	" missing AS MATERIALIZED (SELECT b.token_id FROM batch b WHERE b." LIVE                       \
-	" AND NOT EXISTS (SELECT FROM token_rotation.token_cache c"                                    \
-	" WHERE c.token_id OPERATOR(pg_catalog.=) b.token_id)),"                                       \
-	" locked AS MATERIALIZED (SELECT t.token_id, " COPIED_T                                        \
-	", t.first_used_at, t.last_used_at" key_t " FROM token_rotation.token t"                       \
-	" WHERE t.token_id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT m.token_id FROM missing m))"       \
-	" AND t." LIVE " FOR SHARE SKIP LOCKED),"                                                      \
-	" filled AS (INSERT INTO token_rotation.token_cache (token_id, status, secret_hash,"           \
-	" client_id, policy, owner, scopes, metadata, issued_at, expires_at, refresh_at,"              \
-	" rotated_at, overlap_ends_at, replay_ends_at, first_used_at, last_used_at" key_columns ")"    \
-	" SELECT l.* FROM locked l ON CONFLICT DO NOTHING)"                                            \
-	" SELECT (SELECT pg_catalog.count(*) FROM batch),"                                             \
-	" (SELECT pg_catalog.count(*) FROM missing)"                                                   \
-	" OPERATOR(pg_catalog.-) (SELECT pg_catalog.count(*) FROM locked),"                            \
-	" (SELECT b.token_id FROM batch b ORDER BY b.token_id DESC LIMIT 1)"
-	static TrSql keyed = {
-		.text = FILL(KEY_T, ", key_id, family_id, rotation_key"),
+	static TrSql sql = {
+		.text =
+			"WITH batch AS MATERIALIZED ("
+			"SELECT t.token_id, t.status FROM token_rotation.token t"
+			" WHERE t.token_id OPERATOR(pg_catalog.>) $1 ORDER BY t.token_id LIMIT $2),"
+			" missing AS MATERIALIZED (SELECT b.token_id FROM batch b WHERE b." LIVE
+			" AND NOT EXISTS (SELECT FROM token_rotation.token_cache c"
+			" WHERE c.token_id OPERATOR(pg_catalog.=) b.token_id)),"
+			" locked AS MATERIALIZED (SELECT t.token_id, " COPIED_T
+			", t.first_used_at, t.last_used_at FROM token_rotation.token t"
+			" WHERE t.token_id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT m.token_id FROM missing m))"
+			" AND t." LIVE " FOR SHARE SKIP LOCKED),"
+			" filled AS (INSERT INTO token_rotation.token_cache (token_id, status, secret_hash,"
+			" client_id, policy, owner, scopes, metadata, issued_at, expires_at, refresh_at,"
+			" rotated_at, overlap_ends_at, replay_ends_at, key_id, family_id, rotation_key,"
+			" first_used_at, last_used_at) SELECT l.* FROM locked l ON CONFLICT DO NOTHING)"
+			" SELECT (SELECT pg_catalog.count(*) FROM batch),"
+			" (SELECT pg_catalog.count(*) FROM missing)"
+			" OPERATOR(pg_catalog.-) (SELECT pg_catalog.count(*) FROM locked),"
+			" (SELECT b.token_id FROM batch b ORDER BY b.token_id DESC LIMIT 1)",
 		.nargs = 2,
 		.types = {UUIDOID, INT4OID},
 	};
-	static TrSql unkeyed = {.text = FILL("", ""), .nargs = 2, .types = {UUIDOID, INT4OID}};
 	Datum values[2];
 	const uint8 *last;
 
 	values[0] = PointerGetDatum(cursor);
 	values[1] = Int32GetDatum(max);
-	tr_sql_run(tr_catalog_keyed() ? &keyed : &unkeyed, values, NULL);
+	tr_sql_run(&sql, values, NULL);
 	*skipped += count_value(2);
 	last = id_value(0, 3);
 	if (last != NULL)
@@ -222,20 +217,14 @@ drop_suspects(Datum *suspects, int count, TimestampTz now, uint8 (*locked)[TR_ID
 		.nargs = 1,
 		.types = {UUIDARRAYOID},
 	};
-#define DROP_SUSPECTS(keep)                                                                        \
-	"DELETE FROM token_rotation.token_cache d WHERE d.token_id IN ("                               \
-	"SELECT c.token_id FROM token_rotation.token_cache c"                                          \
-	" LEFT JOIN token_rotation.token t ON t.token_id OPERATOR(pg_catalog.=) c.token_id"            \
-	" WHERE c.token_id OPERATOR(pg_catalog.=) ANY ($2) AND (t.token_id IS NULL"                    \
-	" OR t.token_id OPERATOR(pg_catalog.=) ANY ($3) AND " keep " IS NOT TRUE)"                     \
-	" FOR UPDATE OF c SKIP LOCKED)"
-	static TrSql keyed = {
-		.text = DROP_SUSPECTS(KEEP(KEY_C, KEY_T)),
-		.nargs = 3,
-		.types = {TIMESTAMPTZOID, UUIDARRAYOID, UUIDARRAYOID},
-	};
-	static TrSql unkeyed = {
-		.text = DROP_SUSPECTS(KEEP("", "")),
+	static TrSql drop_sql = {
+		.text =
+			"DELETE FROM token_rotation.token_cache d WHERE d.token_id IN ("
+			"SELECT c.token_id FROM token_rotation.token_cache c"
+			" LEFT JOIN token_rotation.token t ON t.token_id OPERATOR(pg_catalog.=) c.token_id"
+			" WHERE c.token_id OPERATOR(pg_catalog.=) ANY ($2) AND (t.token_id IS NULL"
+			" OR t.token_id OPERATOR(pg_catalog.=) ANY ($3) AND " KEEP " IS NOT TRUE)"
+			" FOR UPDATE OF c SKIP LOCKED)",
 		.nargs = 3,
 		.types = {TIMESTAMPTZOID, UUIDARRAYOID, UUIDARRAYOID},
 	};
@@ -255,7 +244,7 @@ drop_suspects(Datum *suspects, int count, TimestampTz now, uint8 (*locked)[TR_ID
 	values[1] = values[0];
 	values[0] = TimestampTzGetDatum(now);
 	values[2] = uuid_array(ids, found);
-	if (tr_sql_run(tr_catalog_keyed() ? &keyed : &unkeyed, values, NULL) > 0)
+	if (tr_sql_run(&drop_sql, values, NULL) > 0)
 		tr_upkeep_unset_complete();
 	return found;
 }
@@ -284,18 +273,11 @@ is_locked(const uint8 *id, uint8 (*locked)[TR_ID_BYTES], int count)
 int
 tr_upkeep_reconcile(uint8 cursor[TR_ID_BYTES], int max)
 {
-#define RECONCILE(keep)                                                                            \
-	"SELECT c.token_id, " keep " IS NOT TRUE, t.token_id IS NOT NULL FROM"                         \
-	" token_rotation.token_cache c"                                                                \
-	" LEFT JOIN token_rotation.token t ON t.token_id OPERATOR(pg_catalog.=) c.token_id"            \
-	" WHERE c.token_id OPERATOR(pg_catalog.>) $2 ORDER BY c.token_id LIMIT $3"
-	static TrSql keyed = {
-		.text = RECONCILE(KEEP(KEY_C, KEY_T)),
-		.nargs = 3,
-		.types = {TIMESTAMPTZOID, UUIDOID, INT4OID},
-	};
-	static TrSql unkeyed = {
-		.text = RECONCILE(KEEP("", "")),
+	static TrSql sql = {
+		.text = "SELECT c.token_id, " KEEP " IS NOT TRUE, t.token_id IS NOT NULL"
+				" FROM token_rotation.token_cache c"
+				" LEFT JOIN token_rotation.token t ON t.token_id OPERATOR(pg_catalog.=) c.token_id"
+				" WHERE c.token_id OPERATOR(pg_catalog.>) $2 ORDER BY c.token_id LIMIT $3",
 		.nargs = 3,
 		.types = {TIMESTAMPTZOID, UUIDOID, INT4OID},
 	};
@@ -312,7 +294,7 @@ tr_upkeep_reconcile(uint8 cursor[TR_ID_BYTES], int max)
 	values[0] = TimestampTzGetDatum(now);
 	values[1] = PointerGetDatum(cursor);
 	values[2] = Int32GetDatum(max);
-	count = (int) tr_sql_run(tr_catalog_keyed() ? &keyed : &unkeyed, values, NULL);
+	count = (int) tr_sql_run(&sql, values, NULL);
 	rows = SPI_tuptable;
 	for (i = 0; i < count; i++)
 	{

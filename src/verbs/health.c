@@ -301,9 +301,6 @@ look_at_trail(Health *health, bool standby)
 	const TrCatalog *catalog = tr_catalog();
 	TrSection section;
 
-	/* not there before 0.3 */
-	if (!OidIsValid(catalog->audit_seal))
-		return;
 	if (!readable(catalog->audit) || !readable(catalog->audit_seal) ||
 		!readable(catalog->audit_sink))
 	{

@@ -282,9 +282,8 @@ tr_seal_run(int max, bool *more, TimestampTz *next)
 
 	*more = false;
 	*next = TR_FOREVER;
-	/* not there before 0.3; who writes is missed loudly by whoever has something to tell */
-	if (!OidIsValid(tr_catalog()->audit_seal) || !OidIsValid(tr_catalog()->worker) ||
-		!tr_seal_lock_try())
+	/* who writes is missed loudly by whoever has something to tell */
+	if (!OidIsValid(tr_catalog()->worker) || !tr_seal_lock_try())
 		return 0;
 	follows = tr_seal_newest(tr_catalog()->segment, &last);
 	/* not one for each visit; but a clock that was set back stops nothing */
