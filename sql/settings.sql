@@ -170,6 +170,9 @@ SELECT reason, num_nonnulls(r.*) AS told FROM tr_rotate(regress.guess(:'token'))
 SELECT m.reason FROM tr_validate_many(ARRAY[:'token', :'old_token', :'new_token']) m;
 SELECT reason FROM tr_issue('settings') i, tr_validate(i.token);
 SELECT tr_revoke(:'new_token'), (tr_validate(:'new_token')).reason;
+-- Nor does the server start anything.
+UPDATE token_rotation.token SET refresh_at = issued_at WHERE token_id = :'token_id';
+SELECT count(*) FROM tr_rotate_due();
 ALTER SYSTEM RESET token_rotation.rotation_enabled;
 SELECT pg_reload_conf();
 \set value on

@@ -13,11 +13,11 @@
 /* The state machine: where each step leads. */
 /* clang-format off */
 static const int8_t next_status[TR_STATUS_COUNT][TR_STEP_COUNT] = {
-	/*					rotate			cancel		end overlap		expire			revoke	   */
-	[TR_ACTIVE]		= {TR_ROTATING,		NO,			NO,				TR_EXPIRED,		TR_REVOKED},
-	[TR_ROTATING]	= {NO,				TR_ACTIVE,	TR_EXPIRED,		TR_EXPIRED,		TR_REVOKED},
-	[TR_REVOKED]	= {NO,				NO,			NO,				NO,				NO},
-	[TR_EXPIRED]	= {NO,				NO,			NO,				NO,				NO},
+	/*					rotate			open window		claim			cancel			end overlap		expire			revoke	   */
+	[TR_ACTIVE]		= {TR_ROTATING,		TR_ROTATING,	NO,				NO,				NO,				TR_EXPIRED,		TR_REVOKED},
+	[TR_ROTATING]	= {NO,				NO,				TR_ROTATING,	TR_ACTIVE,		TR_EXPIRED,		TR_EXPIRED,		TR_REVOKED},
+	[TR_REVOKED]	= {NO,				NO,				NO,				NO,				NO,				NO,				NO},
+	[TR_EXPIRED]	= {NO,				NO,				NO,				NO,				NO,				NO,				NO},
 };
 /* clang-format on */
 

@@ -17,7 +17,7 @@
 typedef enum TrStatus
 {
 	TR_ACTIVE,
-	TR_ROTATING, /* has a successor, its overlap window is open */
+	TR_ROTATING, /* its overlap window is open; without a successor: its holder may claim one */
 	TR_REVOKED,
 	TR_EXPIRED, /* its overlap window or its own time has ended */
 } TrStatus;
@@ -27,6 +27,8 @@ typedef enum TrStatus
 typedef enum TrStep
 {
 	TR_STEP_ROTATE,
+	TR_STEP_OPEN_WINDOW, /* by the server, without a successor */
+	TR_STEP_CLAIM,		 /* then its holder comes for it */
 	TR_STEP_CANCEL_ROTATION,
 	TR_STEP_END_OVERLAP,
 	TR_STEP_EXPIRE,
@@ -65,7 +67,7 @@ typedef struct TrLife
 	int64_t issued_at;
 	int64_t expires_at;
 	int64_t rotated_at;		 /* TR_NEVER while it has no successor */
-	int64_t overlap_ends_at; /* TR_FOREVER while it has no successor */
+	int64_t overlap_ends_at; /* TR_FOREVER while it has no window */
 	int64_t replay_ends_at;	 /* TR_NEVER where there is nothing to replay */
 	int64_t cutoff;			 /* nothing issued before this is valid; TR_NEVER: none */
 	bool blocked;			 /* its client is blocked */
@@ -91,11 +93,13 @@ typedef enum TrRotation
  * May a token in this state take this step, and where does it lead?  false: no,
  * and *to is left alone.
  *
- *	from	  rotate	cancel	end overlap	 expire	  revoke
- *	active	  rotating	-		-			 expired  revoked
- *	rotating  -			active	expired		 expired  revoked
- *	revoked	  -			-		-			 -		  -
- *	expired	  -			-		-			 -		  -
+ *	from	  rotate	open window	 claim	   cancel  end overlap	expire	 revoke
+ *	active	  rotating	rotating	 -		   -	   -			expired	 revoked
+ *	rotating  -			-			 rotating  active  expired		expired	 revoked
+ *	revoked	  -			-			 -		   -	   -			-		 -
+ *	expired	  -			-			 -		   -	   -			-		 -
+ *
+ * Only a token without a successor is claimed; tr_life_rotation says when.
  */
 extern bool tr_life_step(TrStatus from, TrStep step, TrStatus *to);
 

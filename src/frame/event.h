@@ -18,6 +18,7 @@
 /* The events; doc/audit.md says what each one means. */
 #define TR_EVENT_ISSUED "issued"
 #define TR_EVENT_ROTATED "rotated"
+#define TR_EVENT_ROTATION_STARTED "rotation_started"
 #define TR_EVENT_REPLAYED "replayed"
 #define TR_EVENT_REPLAYED_ELSEWHERE "replayed_elsewhere"
 #define TR_EVENT_REPLAYED_AFTER_USE "replayed_after_use"

@@ -25,6 +25,7 @@ typedef enum TrStat
 	TR_STAT_ISSUED = TR_STAT_REVOCATION_REFUSED + TR_REASON_COUNT,
 	TR_STAT_ROTATED_HOLDER,
 	TR_STAT_ROTATED_OPERATOR,
+	TR_STAT_ROTATION_STARTED, /* by the server */
 	TR_STAT_ROTATION_CANCELLED,
 	TR_STAT_REPLAYED,
 	TR_STAT_REPLAYED_ELSEWHERE,
@@ -33,7 +34,8 @@ typedef enum TrStat
 	TR_STAT_REVOKED,
 	TR_STAT_OVERLAP_USED, /* an overlap ended, and the successor had been used */
 	TR_STAT_OVERLAP_UNUSED,
-	TR_STAT_OVERLAP_FINISHED, /* by an operator */
+	TR_STAT_OVERLAP_UNCLAIMED, /* the server had opened it, and nobody came */
+	TR_STAT_OVERLAP_FINISHED,  /* by an operator */
 	TR_STAT_EXPIRED,
 	TR_STAT_LEAK,		  /* a family was ended because it was found somewhere */
 	TR_STAT_LEAK_REFUSED, /* from here on without a policy */

@@ -148,7 +148,7 @@ judge_unkeyed(void)
 	if (unkeyed_accepted())
 		return TR_OK;
 	return tr_accept_unkeyed_until() == TR_NEVER && !tr_keys_state().any ? TR_DISABLED
-																		  : TR_BAD_SECRET;
+																		 : TR_BAD_SECRET;
 }
 
 /*

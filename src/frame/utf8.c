@@ -28,9 +28,9 @@ tr_text_to_utf8(StringInfo to, const char *text, int len)
 	if (!OidIsValid(conversion))
 		return false;
 	converted = palloc((Size) len * MAX_CONVERSION_GROWTH + 1);
-	whole = pg_do_encoding_conversion_buf(conversion, encoding, PG_UTF8, (unsigned char *) text,
-										  len, converted, len * MAX_CONVERSION_GROWTH + 1,
-										  true) == len;
+	whole =
+		pg_do_encoding_conversion_buf(conversion, encoding, PG_UTF8, (unsigned char *) text, len,
+									  converted, len * MAX_CONVERSION_GROWTH + 1, true) == len;
 	if (whole)
 		appendStringInfoString(to, (char *) converted);
 	pfree(converted);

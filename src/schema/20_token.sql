@@ -52,12 +52,13 @@ CREATE TABLE token_rotation.token (
            AND expires_at OPERATOR(pg_catalog.>) issued_at
            AND refresh_at BETWEEN issued_at AND expires_at),
     CONSTRAINT token_overlap_check
-        CHECK ((rotated_at IS NULL) OPERATOR(pg_catalog.=) (overlap_ends_at IS NULL)
-           AND overlap_ends_at BETWEEN rotated_at AND expires_at
-           AND (replay_ends_at IS NULL OR replay_ends_at BETWEEN rotated_at AND expires_at)),
+        CHECK ((rotated_at IS NULL OR overlap_ends_at IS NOT NULL)
+           AND overlap_ends_at BETWEEN coalesce(rotated_at, issued_at) AND expires_at
+           AND (replay_ends_at IS NULL
+                OR rotated_at IS NOT NULL AND replay_ends_at BETWEEN rotated_at AND expires_at)),
     CONSTRAINT token_rotating_check
-        CHECK ((status OPERATOR(pg_catalog.<>) 'active' OR rotated_at IS NULL)
-           AND (status OPERATOR(pg_catalog.<>) 'rotating' OR rotated_at IS NOT NULL)),
+        CHECK ((status OPERATOR(pg_catalog.<>) 'active' OR overlap_ends_at IS NULL)
+           AND (status OPERATOR(pg_catalog.<>) 'rotating' OR overlap_ends_at IS NOT NULL)),
     CONSTRAINT token_revoked_check
         CHECK ((status OPERATOR(pg_catalog.=) 'revoked')
                OPERATOR(pg_catalog.=) (revoked_at IS NOT NULL))
@@ -82,7 +83,7 @@ COMMENT ON COLUMN token_rotation.token.issued_at IS 'when it was issued, by the 
 COMMENT ON COLUMN token_rotation.token.expires_at IS 'when it ends by itself';
 COMMENT ON COLUMN token_rotation.token.refresh_at IS 'when its client should rotate';
 COMMENT ON COLUMN token_rotation.token.rotated_at IS 'when its successor was made';
-COMMENT ON COLUMN token_rotation.token.overlap_ends_at IS 'when its overlap window ends';
+COMMENT ON COLUMN token_rotation.token.overlap_ends_at IS 'when its overlap window ends; without rotated_at the server has opened it, and its holder has not come';
 COMMENT ON COLUMN token_rotation.token.replay_ends_at IS 'until when the same rotation gets the same answer; NULL: a rotation by id, which is never replayed';
 COMMENT ON COLUMN token_rotation.token.first_used_at IS 'when it was first accepted';
 COMMENT ON COLUMN token_rotation.token.last_used_at IS 'when it was last accepted, copied from the cache at most hourly and at its end';
@@ -103,6 +104,10 @@ COMMENT ON INDEX token_rotation.token_ends IS 'live tokens by their next end, fo
 CREATE INDEX token_dead ON token_rotation.token ((coalesce(revoked_at, expires_at)))
     WHERE rotated_at IS NULL AND status IN ('revoked', 'expired');
 COMMENT ON INDEX token_rotation.token_dead IS 'dead tokens without a successor: the last of their families, for tr_prune';
+CREATE INDEX token_refresh ON token_rotation.token (refresh_at, token_id) WHERE status OPERATOR(pg_catalog.=) 'active';
+COMMENT ON INDEX token_rotation.token_refresh IS 'tokens that should be rotated, for tr_rotate_due';
+CREATE INDEX token_age ON token_rotation.token (policy, issued_at) WHERE status OPERATOR(pg_catalog.=) 'active';
+COMMENT ON INDEX token_rotation.token_age IS 'tokens of a policy by age, for its rotate_after';
 
 ALTER TABLE token_rotation.token ENABLE ROW LEVEL SECURITY;
 

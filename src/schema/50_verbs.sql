@@ -147,6 +147,15 @@ CREATE FUNCTION @extschema@.tr_cancel_rotation(token_id uuid)
 COMMENT ON FUNCTION @extschema@.tr_cancel_rotation(uuid) IS
     'undo the rotation of a token: its unused successor is revoked and it is active again; 55000 once the successor was used; false when it was not rotating';
 
+CREATE FUNCTION @extschema@.tr_rotate_due(
+    policy text DEFAULT NULL, max_tokens integer DEFAULT 1000,
+    OUT policy_name text, OUT started integer)
+    RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'tr_rotate_due'
+    LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE;
+COMMENT ON FUNCTION @extschema@.tr_rotate_due(text, integer) IS
+    'open the overlap windows of tokens past refresh_at or their policy''s rotate_after, oldest first, in the caller''s realms, for their holders to claim successors with tr_rotate; counts by policy';
+
 CREATE FUNCTION @extschema@.tr_sweep(max_tokens integer DEFAULT 10000)
     RETURNS integer
     AS 'MODULE_PATHNAME', 'tr_sweep'

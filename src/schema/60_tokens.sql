@@ -53,3 +53,11 @@ COMMENT ON COLUMN token_rotation.tokens.token_ref IS 'SHA-256 of the token id, a
 COMMENT ON COLUMN token_rotation.tokens.status IS 'effective status: time, cutoffs and settings weighed';
 COMMENT ON COLUMN token_rotation.tokens.use_count IS 'acceptances since the cache was filled; NULL: not in the cache';
 COMMENT ON COLUMN token_rotation.tokens.key_id IS 'number of the server key that it was made with; NULL: none';
+
+CREATE VIEW token_rotation.unclaimed WITH (security_barrier = true) AS
+    SELECT t.token_id, t.display, t.token_ref, t.client_id, t.policy, t.owner, t.refresh_at, t.expires_at,
+           t.overlap_ends_at, t.last_used_at
+    FROM token_rotation.tokens t
+    WHERE t.status OPERATOR(pg_catalog.=) 'rotating' AND t.rotated_at IS NULL;
+COMMENT ON VIEW token_rotation.unclaimed IS
+    'tokens whose rotation the server has started and whose holder has not come for the successor; they end at overlap_ends_at';

@@ -147,8 +147,7 @@ append_lines(StringInfo lines, TrSql *sql, const Position *position)
 	"pg_catalog.json_build_object('database', pg_catalog.current_database(),"                      \
 	" 'segment', s.segment, 'seal', s.seal, "
 #define FROM_SEAL " FROM token_rotation.audit_seal s"
-#define ONE_SEAL                                                                                   \
-	" WHERE s.segment OPERATOR(pg_catalog.=) $1 AND s.seal OPERATOR(pg_catalog.=) $2"
+#define ONE_SEAL " WHERE s.segment OPERATOR(pg_catalog.=) $1 AND s.seal OPERATOR(pg_catalog.=) $2"
 
 /* clang-format off */
 #define ROW_LINES                                                                                  \
@@ -183,12 +182,11 @@ collect(StringInfo lines, const Position *position)
 	sealed = DatumGetInt32(tr_sql_value(0, 2, &isnull));
 	pruned = DatumGetBool(tr_sql_value(0, 3, &isnull));
 	if (count != (uint64) sealed && !pruned)
-		ereport(LOG, (errmsg("seal " INT64_FORMAT
-							 " of the audit trail has %d rows, of which " UINT64_FORMAT
-							 " are there",
-							 position->seal, sealed, count),
-					  errdetail("Somebody has removed the others."),
-					  errhint("Run tr_audit_verify().")));
+		ereport(LOG,
+				(errmsg("seal " INT64_FORMAT
+						" of the audit trail has %d rows, of which " UINT64_FORMAT " are there",
+						position->seal, sealed, count),
+				 errdetail("Somebody has removed the others."), errhint("Run tr_audit_verify().")));
 }
 
 /*

@@ -74,6 +74,71 @@ tr_store_oldest_end(TimestampTz before, bool enforced)
 	return DatumGetTimestampTz(tr_sql_value(0, 1, &isnull));
 }
 
+/* Which active tokens t are meant, and come after the one at ($5, $6), by when they are due. */
+#define REFRESHABLE(due)                                                                           \
+	"t.status OPERATOR(pg_catalog.=) 'active'"                                                     \
+	" AND ROW(" due ", t.token_id) OPERATOR(pg_catalog.>) ROW($5, $6)"                             \
+	" AND ($3 IS NULL OR t.owner OPERATOR(pg_catalog.=) ANY ($3))"
+#define BY_AGE "(t.issued_at OPERATOR(pg_catalog.+) p.rotate_after)"
+
+/*
+ * Two indexes: by refresh_at, and for each policy that has a rotate_after by age.
+ */
+List *
+tr_store_lock_refreshable(TimestampTz now, const char *policy, ArrayType *realms, int max,
+						  TrDueToken *after)
+{
+	static TrSql sql = {
+		.text = "WITH due AS MATERIALIZED (SELECT u.token_id, u.due FROM ("
+				"(SELECT t.token_id, t.refresh_at AS due FROM token_rotation.token t"
+				" WHERE t.refresh_at OPERATOR(pg_catalog.<=) $1"
+				" AND ($2 IS NULL OR t.policy OPERATOR(pg_catalog.=) $2)"
+				" AND " REFRESHABLE("t.refresh_at") " ORDER BY t.refresh_at, t.token_id LIMIT $4)"
+				" UNION ALL SELECT x.token_id, x.due FROM token_rotation.policy p, LATERAL ("
+				"SELECT t.token_id, " BY_AGE " AS due FROM token_rotation.token t"
+				" WHERE t.policy OPERATOR(pg_catalog.=) p.name"
+				" AND t.issued_at OPERATOR(pg_catalog.<=) ($1 OPERATOR(pg_catalog.-) p.rotate_after)"
+				" AND t.refresh_at OPERATOR(pg_catalog.>) $1"
+				" AND " REFRESHABLE(BY_AGE) " ORDER BY t.issued_at, t.token_id LIMIT $4) x"
+				" WHERE p.rotate_after IS NOT NULL"
+				" AND ($2 IS NULL OR p.name OPERATOR(pg_catalog.=) $2)) u"
+				" ORDER BY u.due, u.token_id LIMIT $4)"
+				" SELECT t.token_id, d.due FROM due d JOIN token_rotation.token t"
+				" ON t.token_id OPERATOR(pg_catalog.=) d.token_id"
+				" WHERE t.status OPERATOR(pg_catalog.=) 'active' ORDER BY d.due, t.token_id"
+				" FOR NO KEY UPDATE OF t SKIP LOCKED",
+		.nargs = 6,
+		.types = {TIMESTAMPTZOID, TEXTOID, TEXTARRAYOID, INT4OID, TIMESTAMPTZOID, UUIDOID},
+	};
+	Datum values[6];
+	char nulls[] = "      ";
+	List *tokens = NIL;
+	uint64 count;
+	uint64 i;
+
+	values[0] = TimestampTzGetDatum(now);
+	values[1] = policy == NULL ? (Datum) 0 : CStringGetTextDatum(policy);
+	nulls[1] = policy == NULL ? 'n' : ' ';
+	values[2] = PointerGetDatum(realms);
+	nulls[2] = realms == NULL ? 'n' : ' ';
+	values[3] = Int32GetDatum(max);
+	values[4] = TimestampTzGetDatum(after->due);
+	values[5] = PointerGetDatum(after->id);
+	count = tr_sql_run(&sql, values, nulls);
+	for (i = 0; i < count; i++)
+	{
+		TrDueToken *token = palloc(sizeof(TrDueToken));
+		bool isnull;
+
+		memcpy(token->id, DatumGetUUIDP(tr_sql_value(i, 1, &isnull))->data, TR_ID_BYTES);
+		token->due = DatumGetTimestampTz(tr_sql_value(i, 2, &isnull));
+		tokens = lappend(tokens, token);
+	}
+	if (tokens != NIL)
+		*after = *(TrDueToken *) llast(tokens);
+	return tokens;
+}
+
 List *
 tr_store_prune(TimestampTz before, ArrayType *realms, int max)
 {

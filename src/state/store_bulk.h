@@ -33,6 +33,23 @@ extern bool tr_store_find_successor(const uint8 *id, uint8 successor[TR_ID_BYTES
  */
 extern TimestampTz tr_store_oldest_end(TimestampTz before, bool enforced);
 
+/* A token that should be rotated. */
+typedef struct TrDueToken
+{
+	uint8 id[TR_ID_BYTES];
+	TimestampTz due; /* since when */
+} TrDueToken;
+
+/*
+ * Lock up to max active tokens whose refresh_at or whose policy's rotate_after has
+ * passed, oldest first; those that others hold are left out.  policy: only its
+ * tokens, NULL: of all; realms: likewise.  after: only those that come after this
+ * one, which begins with {{0}, TR_NEVER} and becomes the last one.  A list of
+ * TrDueToken *, which is NIL when no more can be had.
+ */
+extern List *tr_store_lock_refreshable(TimestampTz now, const char *policy, ArrayType *realms,
+									   int max, TrDueToken *after);
+
 /*
  * Delete families that ended wholly before a moment, oldest first, about max
  * tokens; returns the ids of the tokens.

@@ -218,13 +218,12 @@ drop_suspects(Datum *suspects, int count, TimestampTz now, uint8 (*locked)[TR_ID
 		.types = {UUIDARRAYOID},
 	};
 	static TrSql drop_sql = {
-		.text =
-			"DELETE FROM token_rotation.token_cache d WHERE d.token_id IN ("
-			"SELECT c.token_id FROM token_rotation.token_cache c"
-			" LEFT JOIN token_rotation.token t ON t.token_id OPERATOR(pg_catalog.=) c.token_id"
-			" WHERE c.token_id OPERATOR(pg_catalog.=) ANY ($2) AND (t.token_id IS NULL"
-			" OR t.token_id OPERATOR(pg_catalog.=) ANY ($3) AND " KEEP " IS NOT TRUE)"
-			" FOR UPDATE OF c SKIP LOCKED)",
+		.text = "DELETE FROM token_rotation.token_cache d WHERE d.token_id IN ("
+				"SELECT c.token_id FROM token_rotation.token_cache c"
+				" LEFT JOIN token_rotation.token t ON t.token_id OPERATOR(pg_catalog.=) c.token_id"
+				" WHERE c.token_id OPERATOR(pg_catalog.=) ANY ($2) AND (t.token_id IS NULL"
+				" OR t.token_id OPERATOR(pg_catalog.=) ANY ($3) AND " KEEP " IS NOT TRUE)"
+				" FOR UPDATE OF c SKIP LOCKED)",
 		.nargs = 3,
 		.types = {TIMESTAMPTZOID, UUIDARRAYOID, UUIDARRAYOID},
 	};

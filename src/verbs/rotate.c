@@ -106,18 +106,36 @@ make_record(TrRotate *rotate, const TrPolicy *policy)
 }
 
 /*
- * Change the predecessor: rotating from now on, or from its expiry on where it
- * lives by the leeway already.
+ * The window that the server has opened for this token ends when it said, unless
+ * somebody asks for another end: its holder for an earlier one only.
+ */
+static TimestampTz
+claimed_overlap_end(const TrRotate *rotate, TimestampTz asked)
+{
+	TimestampTz opened = rotate->token.life.overlap_ends_at;
+
+	if (!rotate->has_overlap)
+		return opened;
+	return rotate->by_id ? asked : Min(asked, opened);
+}
+
+/*
+ * Change the predecessor: rotating from now on, or from its end on where it lives
+ * by the leeway already.
  */
 static void
 begin_overlap(TrRotate *rotate, const TrPolicy *policy, const uint8 *nonce)
 {
 	TrToken *token = &rotate->token;
 	TimestampTz ends = overlap_end(rotate, policy);
+	bool claim = token->life.status == TR_ROTATING;
 
-	if (!tr_life_step(token->life.status, TR_STEP_ROTATE, &token->life.status))
+	if (claim)
+		ends = claimed_overlap_end(rotate, ends);
+	if (!tr_life_step(token->life.status, claim ? TR_STEP_CLAIM : TR_STEP_ROTATE,
+					  &token->life.status))
 		elog(ERROR, "a token that may be rotated has no such step");
-	token->life.rotated_at = Min(rotate->now, token->life.expires_at);
+	token->life.rotated_at = Min(rotate->now, ends);
 	token->life.overlap_ends_at = ends;
 	token->life.replay_ends_at =
 		nonce == NULL ? TR_NEVER : Min(rotate->now + policy->replay_window, token->life.expires_at);

@@ -56,11 +56,13 @@ successor_used(const TrToken *token)
  * Count an end.
  */
 static void
-count_end(const TrToken *token, TrStep step)
+count_end(const TrToken *token, TrStep step, bool unclaimed)
 {
 	TrStat stat = TR_STAT_EXPIRED;
 
-	if (step == TR_STEP_END_OVERLAP)
+	if (unclaimed)
+		stat = TR_STAT_OVERLAP_UNCLAIMED;
+	else if (step == TR_STEP_END_OVERLAP)
 		stat = successor_used(token) ? TR_STAT_OVERLAP_USED : TR_STAT_OVERLAP_UNUSED;
 	tr_stats_at_commit(token->policy, stat);
 }
@@ -73,11 +75,13 @@ record_end(TrToken *token, TrStep step, TimestampTz now)
 {
 	TrCached cached;
 	bool in_cache = tr_cache_lock(token->id, &cached);
+	bool rotating = token->life.status == TR_ROTATING;
+	bool unclaimed = rotating && token->life.rotated_at == TR_NEVER;
 
 	if (!tr_life_step(token->life.status, step, &token->life.status))
 		elog(ERROR, "a token that is due has no such step");
 	/* it lived to its own expiry because windows were not enforced */
-	if (step == TR_STEP_EXPIRE && token->life.rotated_at != TR_NEVER)
+	if (step == TR_STEP_EXPIRE && rotating)
 		token->life.overlap_ends_at = token->life.expires_at;
 	/* nor does a clock that is set back open a replay window again that is over */
 	if (token->life.replay_ends_at <= now)
@@ -95,14 +99,16 @@ record_end(TrToken *token, TrStep step, TimestampTz now)
 		tr_cache_drop(token->id);
 	tr_wipe(&cached, sizeof(cached));
 
-	if (step == TR_STEP_END_OVERLAP)
+	if (step == TR_STEP_END_OVERLAP || unclaimed)
 	{
 		TrEvent event;
 
 		tr_note_begin(&event, TR_EVENT_OVERLAP_ENDED, token);
+		if (unclaimed)
+			strlcpy(event.reason, "unclaimed", sizeof(event.reason));
 		tr_audit_write(&event, NULL);
 	}
-	count_end(token, step);
+	count_end(token, step, unclaimed);
 }
 
 int

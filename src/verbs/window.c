@@ -175,16 +175,22 @@ tr_cancel_rotation(PG_FUNCTION_ARGS)
 	TrEvent event;
 	TimestampTz now;
 	bool cancelled;
+	bool claimed;
 
 	tr_catalog();
 	tr_xact_writes("tr_cancel_rotation()");
 	id = (const uint8 *) DatumGetPointer(tr_arg(fcinfo, 0, "token_id"));
 
 	tr_section_begin(&section);
-	cancelled = lock_open(id, &token, &now) && tr_store_lock_successor(&token, &successor);
+	cancelled = lock_open(id, &token, &now);
+	/* the server may have opened the window, and nobody has claimed it */
+	claimed = cancelled && token.life.rotated_at != TR_NEVER;
+	if (claimed)
+		cancelled = tr_store_lock_successor(&token, &successor);
 	if (cancelled)
 	{
-		revoke_successor(&successor, now);
+		if (claimed)
+			revoke_successor(&successor, now);
 		tr_life_step(token.life.status, TR_STEP_CANCEL_ROTATION, &token.life.status);
 		token.life.rotated_at = TR_NEVER;
 		token.life.overlap_ends_at = TR_FOREVER;
@@ -192,8 +198,9 @@ tr_cancel_rotation(PG_FUNCTION_ARGS)
 		tr_store_update(&token);
 		tr_cache_update(&token, NULL);
 		tr_note_begin(&event, TR_EVENT_ROTATION_CANCELLED, &token);
-		event.has_successor = true;
-		memcpy(event.successor, successor.id, TR_ID_BYTES);
+		event.has_successor = claimed;
+		if (claimed)
+			memcpy(event.successor, successor.id, TR_ID_BYTES);
 		tr_audit_write(&event, NULL);
 		tr_stats_at_commit(token.policy, TR_STAT_ROTATION_CANCELLED);
 	}

@@ -13,9 +13,9 @@ changed (event, ref, successor) AS (
     UNION ALL
     SELECT 'revoked', t.ref, '' FROM token t WHERE t.status = 'revoked'
     UNION ALL
-    -- a plain expiry writes no row
+    -- a plain expiry writes no row, but where nobody came for what the server had started
     SELECT 'overlap ended', t.ref, '' FROM token t
-    WHERE t.status = 'expired' AND t.overlap_ends_at < t.expires_at),
+    WHERE t.status = 'expired' AND (t.overlap_ends_at < t.expires_at OR t.overlap_ends_at IS NOT NULL AND t.rotated_at IS NULL)),
 told (event, ref, successor) AS (
     SELECT CASE WHEN a.event LIKE 'overlap%' THEN 'overlap ended' ELSE a.event END,
         a.token_ref, coalesce(a.successor_ref, '')

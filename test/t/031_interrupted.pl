@@ -55,6 +55,8 @@ my $family = made(q{SELECT i.* FROM tr_issue('family') i, tr_rotate(i.token) r})
 my $open = made(q{SELECT i.* FROM tr_issue('open') i, tr_rotate(i.token) r});
 my $dead = made(q{SELECT i.* FROM tr_issue('dead') i, tr_revoke(i.token) x});
 made(q{SELECT tr_block_client('blocked'), tr_issue('due', ttl => '1 second')});
+made(q{SELECT tr_issue('to start')});
+$node->safe_psql('postgres', "UPDATE token_rotation.token SET refresh_at = issued_at WHERE client_id = 'to start'");
 poll($node, 'a token is due',
 	"SELECT expires_at < clock_timestamp() FROM token_rotation.token WHERE client_id = 'due'");
 
@@ -68,6 +70,7 @@ my @verbs = (
 	[ tr_rotate => "SELECT reason, replayed FROM tr_rotate('$keyed->{token}', '$keyed->{rotation_key}')", 'app', 'ok|f' ],
 	[ 'tr_rotate, again' => "SELECT reason, replayed FROM tr_rotate('$open->{token}')", 'app', 'ok|t' ],
 	[ tr_rotate_id => "SELECT reason FROM tr_rotate_id('$plain->{token_id}')", 'app', 'ok' ],
+	[ tr_rotate_due => 'SELECT coalesce(sum(started), 0) FROM tr_rotate_due()', 'app', '1' ],
 	[ tr_revoke => "SELECT tr_revoke('$plain->{token}')", 'app', 't' ],
 	[ 'tr_revoke, family' => "SELECT tr_revoke('$family->{token}', 'all', true)", 'app', 't' ],
 	[ tr_revoke_id => "SELECT tr_revoke_id('$family->{token_id}', 'all', true)", 'app', '2' ],
@@ -92,7 +95,7 @@ my %reads = map { $_ => 1 } qw(tr_validate tr_validate_many tr_effective_status)
 # tr_sweep records an expired token without an audit row
 my %no_trail = (%reads, tr_sweep => 1);
 # what somebody else holds is left for the next time
-my %skips_locked = map { $_ => 1 } qw(tr_sweep tr_prune);
+my %skips_locked = map { $_ => 1 } qw(tr_sweep tr_prune tr_rotate_due);
 my %looks_again = map { $_ => 1 } qw(tr_issue tr_rotate tr_rotate_id);
 
 # The locks.

@@ -47,6 +47,14 @@ our %relations = (
 		set => q(owner = 'x'),
 		view => 1,
 	},
+	unclaimed => {
+		columns => [ qw(token_id display token_ref client_id policy owner refresh_at expires_at overlap_ends_at
+			last_used_at) ],
+		read => [ 'issuer', 'auditor', @members ],
+		sees => { auditor => 'false', reader => 'false', allseeing => 'false', %mine },
+		set => q(owner = 'x'),
+		view => 1,
+	},
 	audit => {
 		columns => [ qw(seq at event client_id owner token_ref successor_ref actor role application_name
 			client_addr origin reason detail xid segment) ],
@@ -84,7 +92,7 @@ our %relations = (
 	},
 	policy => {
 		columns => [ qw(name prefix ttl overlap replay_window refresh_before max_family_age rotation_proof
-			allowed_scopes shipped on_reuse) ],
+			allowed_scopes shipped on_reuse rotate_after) ],
 		read => [ 'auditor', @members ],
 		sees => {},
 		set => q(ttl = '1 year'),
@@ -122,6 +130,7 @@ our %functions = (
 	tr_rotate => [ \@issue, q{SELECT 1 FROM tr_rotate('%3', '%4') WHERE reason <> 'unknown'} ],
 	tr_revoke => [ \@issue, q{SELECT 1 WHERE tr_revoke('%1', NULL, true)} ],
 	tr_rotate_id => [ \@operate, q{SELECT 1 FROM tr_rotate_id('%2') WHERE reason <> 'unknown'} ],
+	tr_rotate_due => [ \@operate, 'SELECT 1 FROM tr_rotate_due()' ],
 	tr_revoke_id => [ \@operate, q{SELECT 1 WHERE tr_revoke_id('%2', NULL, true) <> 0} ],
 	tr_revoke_client => [ \@operate, q{SELECT 1 WHERE tr_revoke_client('shop client') IS NULL} ],
 	tr_revoke_policy => [ \@operate, q{SELECT 1 WHERE tr_revoke_policy('default') IS NULL} ],

@@ -1,0 +1,209 @@
+/*
+ * rotate_due.c
+ *	  tr_rotate_due: rotations that the server starts.
+ *
+ * The server knows no secret that it could derive a successor from, and must hand
+ * none to a scheduler's log.  So it opens the overlap window, and the holder claims
+ * the successor with tr_rotate.  Whoever does not come is listed in
+ * token_rotation.unclaimed, and ends with his window.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/tuplestore.h"
+
+#include "core/lifecycle.h"
+#include "frame/caller.h"
+#include "frame/catalog.h"
+#include "frame/settings.h"
+#include "frame/stop_point.h"
+#include "frame/token_hash.h"
+#include "frame/xact.h"
+#include "state/audit.h"
+#include "state/cache.h"
+#include "state/cutoff.h"
+#include "state/policy.h"
+#include "state/stats.h"
+#include "state/store.h"
+#include "state/store_bulk.h"
+#include "verbs/args.h"
+#include "verbs/mint.h"
+#include "verbs/note.h"
+
+/* Rows that are locked at once. */
+#define PAGE 500
+
+/* A policy, and how many of its tokens this call has started. */
+typedef struct Started
+{
+	TrPolicy policy;
+	int count;
+} Started;
+
+/*
+ * The policy of a token, read once a call.  NULL: somebody has deleted it.
+ */
+static Started *
+started_of(List **all, const TrToken *token)
+{
+	const char *name = text_to_cstring(token->policy);
+	Started *started;
+	ListCell *cell;
+
+	foreach (cell, *all)
+	{
+		started = lfirst(cell);
+		if (strcmp(started->policy.name, name) == 0)
+			return started;
+	}
+	started = palloc0(sizeof(Started));
+	if (!tr_policy_read(name, &started->policy))
+		return NULL;
+	*all = lappend(*all, started);
+	return started;
+}
+
+/*
+ * Read a token whose row is locked.  Not its family, which somebody may hold who
+ * waits for this row: nothing but this row changes.
+ */
+static bool
+read_locked(const uint8 *id, TrToken *token)
+{
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	bool found = tr_store_read(id, snapshot, token);
+
+	UnregisterSnapshot(snapshot);
+	return found;
+}
+
+/*
+ * Would the holder of this locked token get a successor now?  If not, a window
+ * would only end his token early.
+ */
+static bool
+may_start(TrToken *token, TimestampTz now)
+{
+	TrRules rules = tr_rules();
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	TrReason reason;
+
+	tr_cutoff_apply(token, snapshot);
+	UnregisterSnapshot(snapshot);
+	return token->life.status == TR_ACTIVE && token->life.expires_at > now &&
+		   tr_life_rotation(&token->life, now, &rules, &reason) == TR_ROTATION_MAKE &&
+		   tr_token_hash_check_row(token) == TR_OK;
+}
+
+/*
+ * Open the window of a locked token.
+ */
+static void
+open_window(TrToken *token, const TrPolicy *policy, TimestampTz now)
+{
+	int64 length = Max(policy->overlap, policy->refresh_before);
+	TrEvent event;
+
+	if (!tr_life_step(token->life.status, TR_STEP_OPEN_WINDOW, &token->life.status))
+		elog(ERROR, "a token that may be rotated has no such step");
+	token->life.overlap_ends_at =
+		length < token->life.expires_at - now ? now + length : token->life.expires_at;
+	tr_store_update(token);
+	TR_STOP_POINT("window_half");
+	tr_cache_update(token, NULL);
+	tr_xact_visit_at(token->life.overlap_ends_at);
+
+	tr_note_begin(&event, TR_EVENT_ROTATION_STARTED, token);
+	tr_audit_write(&event, psprintf("{\"overlap_ends_at\": \"%s\"}",
+									tr_event_moment(token->life.overlap_ends_at)));
+	tr_stats_at_commit(token->policy, TR_STAT_ROTATION_STARTED);
+}
+
+/*
+ * Start up to max rotations.  Tokens that cannot be rotated are passed over, how
+ * many there may be.
+ */
+static List *
+start_due(const char *policy, ArrayType *realms, int max)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TrDueToken after = {.due = TR_NEVER};
+	List *all = NIL;
+	List *due;
+	int count = 0;
+
+	while (count < max && (due = tr_store_lock_refreshable(now, policy, realms,
+														   Min(max - count, PAGE), &after)) != NIL)
+	{
+		ListCell *cell;
+
+		foreach (cell, due)
+		{
+			TrToken token;
+			Started *started;
+
+			CHECK_FOR_INTERRUPTS();
+			if (!read_locked(((TrDueToken *) lfirst(cell))->id, &token) || !may_start(&token, now))
+				continue;
+			started = started_of(&all, &token);
+			if (started == NULL)
+				continue;
+			open_window(&token, &started->policy, now);
+			started->count++;
+			count++;
+		}
+	}
+	return all;
+}
+
+PG_FUNCTION_INFO_V1(tr_rotate_due);
+
+/*
+ * tr_rotate_due(policy, max_tokens): how many rotations of which policy this call
+ * started.
+ */
+Datum
+tr_rotate_due(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	char *policy = PG_ARGISNULL(0) ? NULL : tr_arg_name(fcinfo, 0, "policy");
+	List *all = NIL;
+	TrSection section;
+	ListCell *cell;
+	int32 max;
+
+	tr_catalog();
+	tr_xact_writes("tr_rotate_due()");
+	max = tr_arg_max(fcinfo, 1);
+	InitMaterializedSRF(fcinfo, 0);
+
+	tr_section_begin(&section);
+	if (policy != NULL)
+	{
+		TrPolicy known;
+
+		tr_mint_policy(policy, &known);
+	}
+	if (tr_rotation_enabled)
+		all = start_due(policy, tr_realm_array_of_caller(), max);
+	tr_section_end(&section);
+
+	foreach (cell, all)
+	{
+		Started *started = lfirst(cell);
+		Datum values[2];
+		bool nulls[2] = {false, false};
+
+		if (started->count == 0)
+			continue;
+		values[0] = CStringGetTextDatum(started->policy.name);
+		values[1] = Int32GetDatum(started->count);
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
