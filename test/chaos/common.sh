@@ -5,6 +5,7 @@
 #   chaos_build                compile client and checker
 #   chaos_init NAME PORT       a server with the extension and what the client needs
 #   chaos_start, chaos_stop NAME MODE
+#   chaos_start_due            start rotations (tr_rotate_due), if there is a server to do it
 #   chaos_new_key [NAME]       add a server key, and have a server read it
 #   chaos_client FOLDER V W    start the client: validators, writers
 #   say COMMAND                tell it something; its answer is in $answer
@@ -121,7 +122,15 @@ chaos_init()
 		INSERT INTO token_rotation.policy (name, ttl, overlap, replay_window)
 		SELECT 'chaos' || i, CASE i WHEN 8 THEN interval '3 seconds' ELSE '1 day' END, '1 hour', '1 hour'
 		FROM generate_series(0, 8) i;
+		-- what the server starts of these may be claimed as long as the token lives
+		UPDATE token_rotation.policy SET rotate_after = '1 second', refresh_before = '1 day' WHERE name < 'chaos4';
 	END
+}
+
+# Have the server start rotations while the client works; whatever comes between.
+chaos_start_due()
+{
+	psql -c 'SELECT count(*) FROM tr_rotate_due(max_tokens => 50)' > /dev/null 2>&1 || true
 }
 
 # All servers of a run have the same file.  There is room for 32 keys.

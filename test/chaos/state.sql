@@ -59,6 +59,12 @@ SELECT 'who was rotated has a successor, and nobody else', count(*)
 FROM token t LEFT JOIN token s ON s.predecessor_id = t.token_id
 WHERE (t.rotated_at IS NULL) <> (s.token_id IS NULL)
 UNION ALL
+SELECT 'what the server has started is in the trail, and the other way round', count(*)
+FROM (SELECT t.ref FROM token t WHERE t.overlap_ends_at IS NOT NULL AND t.rotated_at IS NULL) t
+FULL JOIN (SELECT DISTINCT a.token_ref AS ref FROM audit a JOIN token t ON t.ref = a.token_ref
+    WHERE a.event = 'rotation_started' AND t.rotated_at IS NULL) a USING (ref)
+WHERE t.ref IS NULL OR a.ref IS NULL
+UNION ALL
 SELECT 'no successor is in another family or realm than its predecessor', count(*)
 FROM token s JOIN token t ON s.predecessor_id = t.token_id
 WHERE (s.family_id, s.generation, s.client_id, s.owner)
