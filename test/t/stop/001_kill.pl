@@ -84,9 +84,17 @@ my $ended = sub { $two->($_[0], "overlap => '0'"); };
 my $lost = sub { $two->($_[0]); $node->safe_psql('postgres', 'DELETE FROM token_rotation.token_cache'); };
 my $blocked = sub { my ($h) = @_; $one->($h); value($node, "SELECT tr_block_client('$h->{client}')"); };
 my $dead = sub { my ($h) = @_; $one->($h); value($node, "SELECT tr_revoke('$h->{old}{token}')"); };
+my $due = sub {
+	my ($h) = @_;
+	$one->($h);
+	$node->safe_psql('postgres', "SET synchronous_commit = on; UPDATE token_rotation.token SET refresh_at = issued_at WHERE token_id = '$h->{old}{token_id}'");
+};
+my $started = sub { my ($h) = @_; $due->($h); value($node, 'SELECT tr_rotate_due()'); };
 my %verb = (
 	issue => [ sub { }, "tr_issue(':client')", 'issued', {} ],
 	rotate => [ $one, "tr_rotate(':old')", 'issued rotated', { old => 'ok' } ],
+	start => [ $due, 'tr_rotate_due()', 'issued rotation_started', { old => 'ok' } ],
+	claim => [ $started, "tr_rotate(':old')", 'issued rotation_started rotated', { old => 'ok' } ],
 	rotate_id => [ $one, "tr_rotate_id(':old_id', '0')", 'issued rotated', { old => 'overlap_ended' } ],
 	reissue => [ $lost, "tr_rotate(':old')", 'issued rotated reissued', { old => 'ok', new => 'bad_secret' } ],
 	revoke => [ $one, "tr_revoke(':old')", 'issued revoked', { old => 'revoked' } ],
@@ -145,10 +153,11 @@ sub done_is
 my %before = (
 	before_commit => [
 		qw(rotate revoke issue rotate_id reissue revoke_family block unblock cancel extend finish sweep prune
-		  revoke_client revoke_policy revoke_before)
+		  revoke_client revoke_policy revoke_before start claim)
 	],
-	rotate_half => [qw(rotate rotate_id)],
-	rotate_made => [qw(rotate rotate_id)],
+	window_half => ['start'],
+	rotate_half => [qw(rotate rotate_id claim)],
+	rotate_made => [qw(rotate rotate_id claim)],
 	revoke_half => [qw(revoke revoke_family)],
 	sweep_selected => ['sweep'],
 	sweep_half => ['sweep'],
