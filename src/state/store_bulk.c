@@ -102,11 +102,12 @@ tr_store_lock_refreshable(TimestampTz now, const char *policy, ArrayType *realms
 				" AND " REFRESHABLE(BY_AGE) " ORDER BY t.issued_at, t.token_id LIMIT $4) x"
 				" WHERE p.rotate_after IS NOT NULL"
 				" AND ($2 IS NULL OR p.name OPERATOR(pg_catalog.=) $2)) u"
-				" ORDER BY u.due, u.token_id LIMIT $4)"
-				" SELECT t.token_id, d.due FROM due d JOIN token_rotation.token t"
-				" ON t.token_id OPERATOR(pg_catalog.=) d.token_id"
-				" WHERE t.status OPERATOR(pg_catalog.=) 'active' ORDER BY d.due, t.token_id"
-				" FOR NO KEY UPDATE OF t SKIP LOCKED",
+				" ORDER BY u.due, u.token_id LIMIT $4),"
+				" locked AS MATERIALIZED (SELECT t.token_id FROM token_rotation.token t"
+				" WHERE t.token_id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT d.token_id FROM due d))"
+				" AND t.status OPERATOR(pg_catalog.=) 'active' FOR NO KEY UPDATE SKIP LOCKED)"
+				" SELECT d.token_id, d.due, l.token_id IS NOT NULL FROM due d LEFT JOIN locked l"
+				" ON l.token_id OPERATOR(pg_catalog.=) d.token_id ORDER BY d.due, d.token_id",
 		.nargs = 6,
 		.types = {TIMESTAMPTZOID, TEXTOID, TEXTARRAYOID, INT4OID, TIMESTAMPTZOID, UUIDOID},
 	};
@@ -132,6 +133,7 @@ tr_store_lock_refreshable(TimestampTz now, const char *policy, ArrayType *realms
 
 		memcpy(token->id, DatumGetUUIDP(tr_sql_value(i, 1, &isnull))->data, TR_ID_BYTES);
 		token->due = DatumGetTimestampTz(tr_sql_value(i, 2, &isnull));
+		token->locked = DatumGetBool(tr_sql_value(i, 3, &isnull));
 		tokens = lappend(tokens, token);
 	}
 	if (tokens != NIL)

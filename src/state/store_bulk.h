@@ -38,11 +38,12 @@ typedef struct TrDueToken
 {
 	uint8 id[TR_ID_BYTES];
 	TimestampTz due; /* since when */
+	bool locked;	 /* false: somebody else has it */
 } TrDueToken;
 
 /*
- * Lock up to max active tokens whose refresh_at or whose policy's rotate_after has
- * passed, oldest first; those that others hold are left out.  policy: only its
+ * Find up to max active tokens whose refresh_at or whose policy's rotate_after has
+ * passed, oldest first, and lock those that nobody else holds.  policy: only its
  * tokens, NULL: of all; realms: likewise.  after: only those that come after this
  * one, which begins with {{0}, TR_NEVER} and becomes the last one.  A list of
  * TrDueToken *, which is NIL when no more can be had.

@@ -144,11 +144,12 @@ start_due(const char *policy, ArrayType *realms, int max)
 
 		foreach (cell, due)
 		{
+			const TrDueToken *found = lfirst(cell);
 			TrToken token;
 			Started *started;
 
 			CHECK_FOR_INTERRUPTS();
-			if (!read_locked(((TrDueToken *) lfirst(cell))->id, &token) || !may_start(&token, now))
+			if (!found->locked || !read_locked(found->id, &token) || !may_start(&token, now))
 				continue;
 			started = started_of(&all, &token);
 			if (started == NULL)

@@ -234,8 +234,15 @@ like(verify($old, 'again', head($old, 'template_copy')), qr/^f\|saved head missi
 
 $old->safe_psql('postgres', 'CREATE DATABASE older');
 $old->safe_psql('older', q{SET client_min_messages = warning; CREATE EXTENSION token_rotation VERSION '0.2' CASCADE});
-events($old, 'older', 'before', 30);
-$old->safe_psql('older', 'ALTER EXTENSION token_rotation UPDATE');
+# (this library does not serve it: its rows are put in by hand)
+$old->safe_psql('older', q{
+	ALTER TABLE token_rotation.audit DISABLE TRIGGER USER;
+	INSERT INTO token_rotation.audit (seq, at, event, client_id, actor, role, xid)
+	SELECT nextval('token_rotation.audit_seq'), clock_timestamp(), 'issued', 'before', 'postgres', 'postgres', pg_current_xact_id()
+	FROM generate_series(1, 30);
+	ALTER TABLE token_rotation.audit ENABLE ALWAYS TRIGGER audit_guard;
+	ALTER TABLE token_rotation.audit ENABLE ALWAYS TRIGGER audit_guard_statement;
+	ALTER EXTENSION token_rotation UPDATE});
 events($old, 'older', 'after', 3);
 sealed($old, 'older', 'updated');
 is(value($old, q{SELECT count(*) FILTER (WHERE covers IS NULL), sum(rows) FILTER (WHERE covers IS NULL) FROM token_rotation.audit_seal},
