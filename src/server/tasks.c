@@ -13,7 +13,6 @@
 
 #include "miscadmin.h"
 #include "pgstat.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "core/lifecycle.h"
@@ -246,18 +245,16 @@ erase_nonces(void)
 static void
 audit_usage(const TrUsage *usage)
 {
-	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
 	TrToken token;
 	TrEvent event;
 
-	if (tr_store_read(usage->token, snapshot, &token))
+	if (tr_store_read_now(usage->token, &token))
 	{
 		tr_note_begin(&event, TR_EVENT_VALIDATED, &token);
 		sign(&event);
 		event.at = usage->last_at;
 		tr_audit_write(&event, psprintf("{\"count\": " UINT64_FORMAT "}", usage->count));
 	}
-	UnregisterSnapshot(snapshot);
 }
 
 /*

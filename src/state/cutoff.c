@@ -423,6 +423,15 @@ at_end(XactEvent event, void *arg)
 }
 
 void
+tr_cutoff_apply_now(TrToken *token)
+{
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+
+	tr_cutoff_apply(token, snapshot);
+	UnregisterSnapshot(snapshot);
+}
+
+void
 tr_cutoff_init(void)
 {
 	RegisterXactCallback(at_end, NULL);

@@ -28,6 +28,11 @@
 extern void tr_cutoff_apply(TrToken *token, Snapshot snapshot);
 
 /*
+ * The same, where nothing else is read at that moment.
+ */
+extern void tr_cutoff_apply_now(TrToken *token);
+
+/*
  * Register the callbacks; from _PG_init.
  */
 extern void tr_cutoff_init(void);

@@ -183,14 +183,21 @@ tr_store_read(const uint8 *id, Snapshot snapshot, TrToken *token)
 }
 
 bool
-tr_store_lock(const uint8 *id, TrToken *token)
+tr_store_read_now(const uint8 *id, TrToken *token)
 {
 	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
 	bool found = tr_store_read(id, snapshot, token);
-	TrToken first;
 
 	UnregisterSnapshot(snapshot);
-	if (!found)
+	return found;
+}
+
+bool
+tr_store_lock(const uint8 *id, TrToken *token)
+{
+	TrToken first;
+
+	if (!tr_store_read_now(id, token))
 		return false;
 
 	/* a token never changes its family */
@@ -387,16 +394,11 @@ tr_store_update(const TrToken *token)
 TimestampTz
 tr_store_family_birth(const TrToken *token)
 {
-	Snapshot snapshot;
 	TrToken first;
-	bool found;
 
 	if (token->generation == 0)
 		return token->life.issued_at;
-	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	found = tr_store_read(token->family, snapshot, &first);
-	UnregisterSnapshot(snapshot);
-	if (!found)
+	if (!tr_store_read_now(token->family, &first))
 		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("family has no first token")));
 	return first.life.issued_at;
 }

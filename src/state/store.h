@@ -23,6 +23,11 @@
 extern bool tr_store_read(const uint8 *id, Snapshot snapshot, TrToken *token);
 
 /*
+ * The same, where nothing else is read at that moment.
+ */
+extern bool tr_store_read_now(const uint8 *id, TrToken *token);
+
+/*
  * Lock a token's family, then the token, waiting where others hold them, and
  * read it.  false: unknown id.
  */

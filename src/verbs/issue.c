@@ -8,7 +8,6 @@
 #include "funcapi.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "frame/caller.h"
@@ -72,10 +71,7 @@ arg_ttl(FunctionCallInfo fcinfo, int n, const TrPolicy *policy)
 static void
 refuse_ended(TrToken *token)
 {
-	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
-
-	tr_cutoff_apply(token, snapshot);
-	UnregisterSnapshot(snapshot);
+	tr_cutoff_apply_now(token);
 	if (token->life.blocked)
 		tr_raise_state("client is blocked", "No token can be issued to it.",
 					   "Unblock it with tr_block_client(client_id, false).");

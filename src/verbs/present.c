@@ -4,7 +4,6 @@
  */
 #include "postgres.h"
 
-#include "utils/snapmgr.h"
 
 #include "frame/caller.h"
 #include "frame/token_hash.h"
@@ -41,15 +40,9 @@ tr_present_match_key(const TrPresented *presented, const TrToken *token)
 TrReason
 tr_present_read(const text *value, TrPresented *presented, TrToken *token)
 {
-	Snapshot snapshot;
-	bool found;
-
 	if (!tr_present(value, presented))
 		return TR_MALFORMED;
-	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	found = tr_store_read(presented->text.id, snapshot, token);
-	UnregisterSnapshot(snapshot);
-	return tr_present_match(presented, found, token);
+	return tr_present_match(presented, tr_store_read_now(presented->text.id, token), token);
 }
 
 void
@@ -64,10 +57,6 @@ tr_present_raise_disabled(void)
 bool
 tr_present_lock_id(const uint8 *id, TrToken *token)
 {
-	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
-	bool found = tr_store_read(id, snapshot, token) && tr_realm_visible(token->owner);
-
-	UnregisterSnapshot(snapshot);
-	/* it may have been given to another realm while we waited */
-	return found && tr_store_lock(id, token) && tr_realm_visible(token->owner);
+	/* it may be given to another realm while we wait */
+	return tr_store_read_now(id, token) && tr_realm_visible(token->owner) && tr_store_lock(id, token) && tr_realm_visible(token->owner);
 }

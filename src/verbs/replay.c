@@ -7,7 +7,6 @@
 #include "catalog/pg_collation.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
-#include "utils/snapmgr.h"
 
 #include "frame/settings.h"
 #include "frame/stop_point.h"
@@ -133,15 +132,12 @@ tr_replay(TrRotate *rotate)
 	TrToken *successor = &rotate->successor;
 	TrRules rules = tr_rules();
 	TrCached cached;
-	Snapshot snapshot;
 	TrReason reason;
 	bool same;
 
 	if (!tr_store_lock_successor(&rotate->token, successor))
 		return TR_REPLAY_ENDED;
-	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	tr_cutoff_apply(successor, snapshot);
-	UnregisterSnapshot(snapshot);
+	tr_cutoff_apply_now(successor);
 	reason = tr_life_verdict(&successor->life, rotate->now, &rules);
 	if (reason != TR_OK)
 		return reason == TR_EXPIRED_REASON || reason == TR_OVERLAP_ENDED ? TR_REPLAY_ENDED : reason;

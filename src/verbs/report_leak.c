@@ -6,7 +6,6 @@
 
 #include "access/xact.h"
 #include "fmgr.h"
-#include "utils/snapmgr.h"
 
 #include "frame/activity.h"
 #include "frame/caller.h"
@@ -62,16 +61,13 @@ report(const text *value, const char *source)
 	TrPresented presented;
 	TrToken token = {0};
 	TrSection section;
-	Snapshot snapshot;
 	const char *what;
 	TrReason reason;
 	bool found;
 
 	if (!tr_present(value, &presented))
 		return TR_MALFORMED;
-	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	found = tr_store_read(presented.text.id, snapshot, &token);
-	UnregisterSnapshot(snapshot);
+	found = tr_store_read_now(presented.text.id, &token);
 	reason = match(&presented, found, &token, &what);
 	if (reason != TR_OK)
 		return reason;

@@ -5,7 +5,6 @@
 #include "postgres.h"
 
 #include "fmgr.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "frame/activity.h"
@@ -41,11 +40,9 @@ static TrReason
 may_end(TrToken *token)
 {
 	TrRules rules = tr_rules();
-	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
 	TrReason verdict;
 
-	tr_cutoff_apply(token, snapshot);
-	UnregisterSnapshot(snapshot);
+	tr_cutoff_apply_now(token);
 	verdict = tr_life_verdict(&token->life, GetCurrentTimestamp(), &rules);
 	return verdict == TR_BLOCKED || verdict == TR_NOT_YET_VALID ? TR_OK : verdict;
 }

@@ -19,7 +19,6 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "frame/activity.h"
@@ -200,13 +199,11 @@ static TrReason
 rotate_locked(TrRotate *rotate)
 {
 	TrRules rules = tr_rules();
-	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
 	TrReason reason;
 	TrLife life;
 
 	rotate->now = GetCurrentTimestamp();
-	tr_cutoff_apply(&rotate->token, snapshot);
-	UnregisterSnapshot(snapshot);
+	tr_cutoff_apply_now(&rotate->token);
 
 	/* an operator's rotation is never replayed */
 	life = rotate->token.life;

@@ -13,7 +13,6 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
@@ -69,20 +68,6 @@ started_of(List **all, const TrToken *token)
 }
 
 /*
- * Read a token whose row is locked.  Not its family, which somebody may hold who
- * waits for this row: nothing but this row changes.
- */
-static bool
-read_locked(const uint8 *id, TrToken *token)
-{
-	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
-	bool found = tr_store_read(id, snapshot, token);
-
-	UnregisterSnapshot(snapshot);
-	return found;
-}
-
-/*
  * Would the holder of this locked token get a successor now?  If not, a window
  * would only end his token early.
  */
@@ -90,11 +75,9 @@ static bool
 may_start(TrToken *token, TimestampTz now)
 {
 	TrRules rules = tr_rules();
-	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
 	TrReason reason;
 
-	tr_cutoff_apply(token, snapshot);
-	UnregisterSnapshot(snapshot);
+	tr_cutoff_apply_now(token);
 	return token->life.status == TR_ACTIVE && token->life.expires_at > now &&
 		   tr_life_rotation(&token->life, now, &rules, &reason) == TR_ROTATION_MAKE &&
 		   tr_token_hash_check_row(token) == TR_OK;
@@ -149,7 +132,8 @@ start_due(const char *policy, ArrayType *realms, int max)
 			Started *started;
 
 			CHECK_FOR_INTERRUPTS();
-			if (!found->locked || !read_locked(found->id, &token) || !may_start(&token, now))
+			/* not its family, which somebody may hold who waits for this row */
+			if (!found->locked || !tr_store_read_now(found->id, &token) || !may_start(&token, now))
 				continue;
 			started = started_of(&all, &token);
 			if (started == NULL)

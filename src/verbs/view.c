@@ -6,7 +6,6 @@
 
 #include "fmgr.h"
 #include "utils/builtins.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "frame/caller.h"
@@ -55,7 +54,6 @@ tr_effective_status(PG_FUNCTION_ARGS)
 {
 	TrRules rules = tr_rules();
 	TrToken token = {0};
-	Snapshot snapshot;
 	TrReason reason;
 	int i;
 
@@ -78,9 +76,7 @@ tr_effective_status(PG_FUNCTION_ARGS)
 	token.life.overlap_ends_at = arg_time(fcinfo, 7, TR_FOREVER);
 	token.life.replay_ends_at = TR_NEVER;
 
-	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	tr_cutoff_apply(&token, snapshot);
-	UnregisterSnapshot(snapshot);
+	tr_cutoff_apply_now(&token);
 	reason = tr_life_verdict(&token.life, GetCurrentTimestamp(), &rules);
 	PG_RETURN_TEXT_P(
 		cstring_to_text(tr_status_text(tr_status_of_verdict(reason, token.life.status))));

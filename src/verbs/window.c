@@ -7,7 +7,6 @@
 
 #include "fmgr.h"
 #include "utils/builtins.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "frame/caller.h"
@@ -33,14 +32,11 @@ static bool
 lock_open(const uint8 *id, TrToken *token, TimestampTz *now)
 {
 	TrRules rules = tr_rules();
-	Snapshot snapshot;
 
 	if (!tr_present_lock_id(id, token))
 		return false;
 	*now = GetCurrentTimestamp();
-	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	tr_cutoff_apply(token, snapshot);
-	UnregisterSnapshot(snapshot);
+	tr_cutoff_apply_now(token);
 	return token->life.status == TR_ROTATING &&
 		   tr_life_verdict(&token->life, *now, &rules) == TR_OK;
 }
