@@ -174,8 +174,8 @@ extern void tr_visits_forget(Oid database);
 extern Oid tr_visits_next(TimestampTz now, TimestampTz *when);
 
 /*
- * A worker was registered for this database; it has ended (true: without having
- * reported); it cannot be visited before that time.
+ * A worker is about to be registered for this database (slot -1: it was not); it
+ * has ended (true: without having reported); it cannot be visited before that time.
  */
 extern void tr_visits_started(Oid database, int slot);
 extern bool tr_visits_ended(Oid database, TimestampTz now);

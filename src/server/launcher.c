@@ -246,11 +246,17 @@ start_worker(Oid database, Oid tablespace)
 
 	while (i < max_worker_processes && slots[i].handle != NULL)
 		i++;
-	if (i == max_worker_processes || !RegisterDynamicBackgroundWorker(&worker, &slots[i].handle))
+	if (i == max_worker_processes)
 		return false;
+	/* not later: the worker may be done before we go on, and would have reported to nobody */
+	tr_visits_started(database, i);
+	if (!RegisterDynamicBackgroundWorker(&worker, &slots[i].handle))
+	{
+		tr_visits_started(database, -1);
+		return false;
+	}
 	slots[i].database = database;
 	running++;
-	tr_visits_started(database, i);
 	return true;
 }
 

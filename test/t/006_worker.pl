@@ -169,6 +169,8 @@ poll($node, 'the worker has recorded the refusals', q{
 	SELECT count(*) = 1 FROM token_rotation.audit
 	WHERE event = 'rotation_refused' AND reason = 'proof_required'});
 is_deeply([ logged($node, $start) ], [], 'normal operation leaves not one line in the log');
+is(value($node, q{SELECT coalesce(sum(count), 0) FROM tr_stat WHERE event = 'visit' AND reason = 'failed'}), '0',
+	'nor does a visit count as failed');
 
 # 3. From here on the nap is an hour: only what is due makes the worker come
 
