@@ -227,11 +227,14 @@ tr_catalog(void)
 }
 
 bool
-tr_catalog_installed(void)
+tr_catalog_installed(bool *not_served)
 {
 	Oid extension;
 	Oid schema;
 	char version[NAMEDATALEN];
+	bool found = read_extension(&extension, &schema, version);
+	bool served = found && is_served(version);
 
-	return read_extension(&extension, &schema, version) && is_served(version);
+	*not_served = found && !served;
+	return served;
 }

@@ -55,9 +55,10 @@ typedef struct TrCatalog
 extern const TrCatalog *tr_catalog(void);
 
 /*
- * Is the extension installed here?  Never raises; for the worker.
+ * Is the extension installed here?  Never raises; for the worker.  *not_served: it
+ * is, but in a version that this library does not serve.
  */
-extern bool tr_catalog_installed(void);
+extern bool tr_catalog_installed(bool *not_served);
 
 /* The role that the audit trail is written as. */
 #define TR_WORKER_ROLE "token_rotation_worker"

@@ -135,16 +135,20 @@ connect_to(Oid database)
 }
 
 /*
- * Is the extension here, and what is the database called?
+ * Is the extension here, and what is the database called?  true: look again, for
+ * the extension will be updated some day, and nobody tells us when it is.
  */
-static void
+static bool
 look(void)
 {
+	bool not_served;
+
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	name = MemoryContextStrdup(TopMemoryContext, get_database_name(MyDatabaseId));
-	installed = tr_catalog_installed();
+	installed = tr_catalog_installed(&not_served);
 	CommitTransactionCommand();
+	return not_served;
 }
 
 /*
@@ -158,7 +162,8 @@ visit(bool only_look)
 
 	doing = "looking for the extension";
 	pgstat_report_activity(STATE_RUNNING, doing);
-	look();
+	if (look())
+		next = GetCurrentTimestamp() + tr_worker_nap * INT64CONST(1000);
 	if (installed && !only_look)
 	{
 		tr_clock_tell();
