@@ -31,7 +31,7 @@ SELECT c.status, c.nonce IS NOT NULL AS has_nonce, c.rotated_at = t.rotated_at A
 FROM token_rotation.token_cache c JOIN token_rotation.token t USING (token_id)
 WHERE t.family_id = :'old_family_id' ORDER BY t.generation;
 SELECT a.event, a.client_id, a.owner = current_user AS own, a.token_ref = sha256(uuid_send(:'old_token_id')) AS ref_right,
-       a.successor_ref = sha256(uuid_send(:'new_token_id')) AS successor_ref_right, a.reason, a.detail - 'expires_at' AS detail,
+       a.successor_ref = sha256(uuid_send(:'new_token_id')) AS successor_ref_right, a.reason, a.detail - 'expires_at' - 'overlap_ends_at' AS detail,
        a.detail->>'expires_at' IS NOT NULL AS has_end
 FROM token_rotation.audit a WHERE a.client_id = 'rotate' ORDER BY a.seq;
 

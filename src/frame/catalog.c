@@ -183,11 +183,13 @@ fill(TrCatalog *c)
 	c->policy = relation_of(schema, "policy");
 	c->policy_pkey = relation_of(schema, "policy_pkey");
 	c->policy_on_reuse = get_attnum(c->policy, "on_reuse");
+	c->policy_overlap_starts = get_attnum(c->policy, "overlap_starts");
 	c->token = relation_of(schema, "token");
 	c->token_pkey = relation_of(schema, "token_pkey");
 	c->token_family = relation_of(schema, "token_family");
 	c->cache = relation_of(schema, "token_cache");
 	c->cache_pkey = relation_of(schema, "token_cache_pkey");
+	c->pending = get_relname_relid("pending", schema);
 	c->cutoff = relation_of(schema, "cutoff");
 	c->cutoff_pkey = relation_of(schema, "cutoff_pkey");
 	c->blocked = relation_of(schema, "blocked_client");

@@ -20,12 +20,14 @@ typedef struct TrCatalog
 	Oid worker;			  /* the role token_rotation_worker; InvalidOid: renamed or dropped */
 	Oid policy;
 	Oid policy_pkey;
-	AttrNumber policy_on_reuse; /* added by 0.3, behind any that a DBA had */
+	AttrNumber policy_on_reuse;		  /* added by 0.3, behind any that a DBA had */
+	AttrNumber policy_overlap_starts; /* by 0.4; InvalidAttrNumber before */
 	Oid token;
 	Oid token_pkey;
 	Oid token_family;
 	Oid cache;
 	Oid cache_pkey;
+	Oid pending; /* by 0.4; InvalidOid before */
 	Oid cutoff;
 	Oid cutoff_pkey;
 	Oid blocked;

@@ -13,6 +13,7 @@ CREATE TABLE token_rotation.policy (
     shipped boolean NOT NULL DEFAULT false,
     on_reuse text COLLATE "C" NOT NULL DEFAULT 'audit',
     rotate_after interval,
+    overlap_starts text COLLATE "C" NOT NULL DEFAULT 'rotation',
     CONSTRAINT policy_pkey PRIMARY KEY (name),
     CONSTRAINT policy_name_check
         CHECK (name OPERATOR(pg_catalog.~) '^[a-z][a-z0-9_-]{0,62}$'),
@@ -41,7 +42,9 @@ CREATE TABLE token_rotation.policy (
         CHECK (on_reuse IN ('audit', 'revoke_successor', 'revoke_family')),
     CONSTRAINT policy_rotate_after_check
         CHECK (rotate_after OPERATOR(pg_catalog.>=) '1 second'::pg_catalog.interval
-           AND rotate_after OPERATOR(pg_catalog.<=) '100 years'::pg_catalog.interval)
+           AND rotate_after OPERATOR(pg_catalog.<=) '100 years'::pg_catalog.interval),
+    CONSTRAINT policy_overlap_starts_check
+        CHECK (overlap_starts IN ('rotation', 'first_use'))
 );
 COMMENT ON TABLE token_rotation.policy IS
     'named rules for a kind of token; edited with plain SQL, each change is audited. Intervals count as PostgreSQL compares them: a month is 30 days, a day 24 hours';
@@ -57,6 +60,7 @@ COMMENT ON COLUMN token_rotation.policy.allowed_scopes IS 'the scopes that token
 COMMENT ON COLUMN token_rotation.policy.shipped IS 'still as the extension ships it; any edit clears the mark, and a restored row may replace a marked one';
 COMMENT ON COLUMN token_rotation.policy.on_reuse IS 'what happens when a token that must be dead is used for rotating: audit records it, revoke_successor ends everything that was made from it, revoke_family ends its whole family';
 COMMENT ON COLUMN token_rotation.policy.rotate_after IS 'tr_rotate_due starts the rotation of a token at this age, if refresh_at is not earlier; NULL: at refresh_at';
+COMMENT ON COLUMN token_rotation.policy.overlap_starts IS 'when the overlap window opens: at the rotation, or at the first_use of the successor, until when the old token lives to its own expiry';
 
 INSERT INTO token_rotation.policy (name, ttl, shipped) VALUES
     ('default', '24 hours', true),

@@ -24,8 +24,11 @@ CREATE VIEW token_rotation.tokens WITH (security_barrier = true) AS
            t.client_id,
            t.policy,
            t.owner,
-           @extschema@.tr_effective_status(t.status, t.owner, t.client_id, t.policy, t.issued_at,
-                                           t.expires_at, t.rotated_at, t.overlap_ends_at) AS status,
+           CASE s.effective WHEN 'active' THEN
+               CASE WHEN EXISTS (SELECT FROM token_rotation.pending w
+                                 WHERE w.token_id OPERATOR(pg_catalog.=) t.token_id)
+                    THEN 'pending' ELSE 'active' END
+               ELSE s.effective END AS status,
            t.scopes,
            t.metadata,
            t.issued_at,
@@ -42,6 +45,9 @@ CREATE VIEW token_rotation.tokens WITH (security_barrier = true) AS
            t.key_id
     FROM token_rotation.token t
     LEFT JOIN token_rotation.token_cache c ON c.token_id OPERATOR(pg_catalog.=) t.token_id
+    CROSS JOIN LATERAL @extschema@.tr_effective_status(
+        t.status, t.owner, t.client_id, t.policy, t.issued_at, t.expires_at, t.rotated_at,
+        t.overlap_ends_at) s (effective)
     WHERE t.owner IN (SELECT r.rolname FROM pg_catalog.pg_roles r
                       WHERE pg_catalog.pg_has_role(r.oid, 'USAGE'))
        OR (SELECT s.rolsuper FROM pg_catalog.pg_roles s
@@ -50,7 +56,7 @@ COMMENT ON VIEW token_rotation.tokens IS
     'tokens of the realms that the reader is a member of; no hash, no nonce';
 COMMENT ON COLUMN token_rotation.tokens.display IS 'the public part of the token''s text';
 COMMENT ON COLUMN token_rotation.tokens.token_ref IS 'SHA-256 of the token id, as in the audit trail';
-COMMENT ON COLUMN token_rotation.tokens.status IS 'effective status: time, cutoffs and settings weighed';
+COMMENT ON COLUMN token_rotation.tokens.status IS 'effective status: time, cutoffs and settings weighed; pending: a successor that waits for its first use';
 COMMENT ON COLUMN token_rotation.tokens.use_count IS 'acceptances since the cache was filled; NULL: not in the cache';
 COMMENT ON COLUMN token_rotation.tokens.key_id IS 'number of the server key that it was made with; NULL: none';
 

@@ -5,6 +5,7 @@
 
 SELECT pg_catalog.pg_extension_config_dump('token_rotation.policy', 'WHERE NOT shipped');
 SELECT pg_catalog.pg_extension_config_dump('token_rotation.token', '');
+SELECT pg_catalog.pg_extension_config_dump('token_rotation.pending', '');
 SELECT pg_catalog.pg_extension_config_dump('token_rotation.cutoff', '');
 SELECT pg_catalog.pg_extension_config_dump('token_rotation.blocked_client', '');
 SELECT pg_catalog.pg_extension_config_dump('token_rotation.audit', '');

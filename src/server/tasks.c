@@ -25,12 +25,14 @@
 #include "server/step.h"
 #include "server/tasks.h"
 #include "state/audit.h"
+#include "state/pending.h"
 #include "state/ring.h"
 #include "state/sink.h"
 #include "state/stats.h"
 #include "state/store.h"
 #include "state/upkeep.h"
 #include "state/usage.h"
+#include "verbs/first_use.h"
 #include "verbs/note.h"
 #include "verbs/reuse.h"
 #include "verbs/seal.h"
@@ -258,6 +260,37 @@ audit_usage(const TrUsage *usage)
 }
 
 /*
+ * Open the windows that wait for the first use of one of these tokens.  Those whose
+ * family somebody holds are moved to the end: returns how many others there are.
+ */
+static int
+open_windows(TrUsage *usage, int *tickets, int count)
+{
+	bool waits[ROW_BATCH];
+	int ready = count;
+	int i;
+
+	if (tr_pending_find(usage, count, waits) == 0)
+		return count;
+	for (i = count - 1; i >= 0; i--)
+	{
+		TrUsage held = usage[i];
+		int ticket = tickets[i];
+
+		if (!waits[i] || tr_first_use_try(held.token, held.first_at))
+			continue;
+		ready--;
+		usage[i] = usage[ready];
+		tickets[i] = tickets[ready];
+		usage[ready] = held;
+		tickets[ready] = ticket;
+	}
+	if (ready < count)
+		tr_step_visit_by(GetCurrentTimestamp() + USECS_PER_SEC);
+	return ready;
+}
+
+/*
  * Flush these entries in one transaction.  Returns how many were stored; they
  * are moved to the front.
  */
@@ -270,6 +303,7 @@ flush_batch(TrUsage *usage, int *tickets, int count)
 	int i;
 
 	tr_step_begin(&section);
+	count = open_windows(usage, tickets, count);
 	tr_upkeep_flush(usage, count, flushed);
 	for (i = 0; i < count; i++)
 	{

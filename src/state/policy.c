@@ -77,6 +77,21 @@ read_on_reuse(TupleTableSlot *slot)
 }
 
 /*
+ * Does the overlap start at first use?
+ */
+static bool
+read_first_use(TupleTableSlot *slot)
+{
+	AttrNumber column = tr_catalog()->policy_overlap_starts;
+	char text[NAMEDATALEN];
+
+	if (column == InvalidAttrNumber)
+		return false;
+	read_text(slot, column, text, sizeof(text));
+	return strcmp(text, "first_use") == 0;
+}
+
+/*
  * Take the row in the slot apart.
  */
 static void
@@ -101,6 +116,7 @@ read_row(TupleTableSlot *slot, TrPolicy *policy)
 	scopes = slot_getattr(slot, COLUMN_ALLOWED_SCOPES, &isnull);
 	policy->allowed_scopes = isnull ? NULL : DatumGetArrayTypePCopy(scopes);
 	policy->on_reuse = read_on_reuse(slot);
+	policy->first_use = read_first_use(slot);
 }
 
 bool

@@ -33,6 +33,7 @@ typedef struct TrPolicy
 	bool needs_rotation_key;
 	ArrayType *allowed_scopes; /* NULL: any */
 	TrOnReuse on_reuse;
+	bool first_use; /* the overlap starts at the successor's first use */
 } TrPolicy;
 
 /*

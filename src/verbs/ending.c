@@ -10,6 +10,7 @@
 #include "frame/stop_point.h"
 #include "state/audit.h"
 #include "state/cache.h"
+#include "state/pending.h"
 #include "state/stats.h"
 #include "state/store.h"
 #include "verbs/ending.h"
@@ -65,6 +66,8 @@ tr_end_token(TrToken *token, TimestampTz now, const char *reason)
 	tr_store_update(token);
 	TR_STOP_POINT("revoke_half");
 	tr_cache_drop(token->id);
+	if (token->has_predecessor)
+		tr_pending_remove(token->id, NULL, NULL);
 	record(token, reason, NULL);
 	tr_stats_at_commit(token->policy, TR_STAT_REVOKED);
 	return true;

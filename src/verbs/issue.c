@@ -94,7 +94,7 @@ store_new(TrToken *token)
 	tr_section_begin(&section);
 	tr_store_insert(token);
 	tr_cache_insert(token);
-	tr_audit_write(&event, tr_note_made(token));
+	tr_audit_write(&event, tr_note_made(token, NULL));
 	tr_section_end(&section);
 	tr_precommit_check(token);
 	tr_stats_at_commit(token->policy, TR_STAT_ISSUED);
@@ -141,7 +141,7 @@ tr_issue(PG_FUNCTION_ARGS)
 	store_new(&token);
 	tr_xact_visit_at(token.life.expires_at);
 
-	tr_mint_answer(&token, &secrets, values, nulls);
+	tr_mint_answer(&token, &secrets, false, values, nulls);
 	tr_wipe(&secrets, sizeof(secrets));
 	return HeapTupleGetDatum(heap_form_tuple(tr_answer_desc(fcinfo, &kept), values, nulls));
 }

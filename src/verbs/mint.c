@@ -123,7 +123,8 @@ token_text(const TrToken *token, bool rotation_key, const char *secret)
 }
 
 void
-tr_mint_answer(const TrToken *token, const TrSecrets *secrets, Datum *values, bool *nulls)
+tr_mint_answer(const TrToken *token, const TrSecrets *secrets, bool pending, Datum *values,
+			   bool *nulls)
 {
 	memset(nulls, 0, TR_MINT_COLUMNS * sizeof(bool));
 	values[0] = token_text(token, false, secrets->token);
@@ -133,7 +134,7 @@ tr_mint_answer(const TrToken *token, const TrSecrets *secrets, Datum *values, bo
 	values[3] = PointerGetDatum(token->family);
 	values[4] = PointerGetDatum(token->client_id);
 	values[5] = PointerGetDatum(token->owner);
-	values[6] = CStringGetTextDatum(tr_status_text(token->life.status));
+	values[6] = CStringGetTextDatum(pending ? "pending" : tr_status_text(token->life.status));
 	values[7] = token->scopes;
 	values[8] = token->metadata;
 	values[9] = TimestampTzGetDatum(token->life.issued_at);

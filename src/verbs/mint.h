@@ -59,10 +59,11 @@ extern bool tr_mint_life(TrToken *token, const TrPolicy *policy, TimestampTz now
 
 /*
  * Columns of the answer that tr_issue and tr_rotate share, in their order.
+ * pending: the token is a successor that waits for its first use.
  */
 #define TR_MINT_COLUMNS 12
 
-extern void tr_mint_answer(const TrToken *token, const TrSecrets *secrets, Datum *values,
-						   bool *nulls);
+extern void tr_mint_answer(const TrToken *token, const TrSecrets *secrets, bool pending,
+						   Datum *values, bool *nulls);
 
 #endif /* TR_MINT_H */

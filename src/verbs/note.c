@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "access/xlog.h"
+#include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
@@ -28,12 +29,27 @@ tr_note_begin(TrEvent *event, const char *name, const TrToken *token)
 }
 
 char *
-tr_note_made(const TrToken *token)
+tr_note_made(const TrToken *token, const TrToken *predecessor)
 {
+	StringInfoData json;
+
+	initStringInfo(&json);
 	/* a policy's name has no character that JSON would want quoted */
-	return psprintf("{\"policy\": \"%.*s\", \"expires_at\": \"%s\"}",
-					(int) VARSIZE_ANY_EXHDR(token->policy), VARDATA_ANY(token->policy),
-					tr_event_moment(token->life.expires_at));
+	appendStringInfo(&json, "{\"policy\": \"%.*s\", \"expires_at\": \"%s\"",
+					 (int) VARSIZE_ANY_EXHDR(token->policy), VARDATA_ANY(token->policy),
+					 tr_event_moment(token->life.expires_at));
+	if (predecessor != NULL)
+		appendStringInfo(&json, ", \"overlap_ends_at\": \"%s\"",
+						 tr_event_moment(predecessor->life.overlap_ends_at));
+	appendStringInfoChar(&json, '}');
+	return json.data;
+}
+
+char *
+tr_note_window(const TrToken *token)
+{
+	return psprintf("{\"overlap_ends_at\": \"%s\"}",
+					tr_event_moment(token->life.overlap_ends_at));
 }
 
 /*

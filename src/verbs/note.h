@@ -16,9 +16,15 @@
 extern void tr_note_begin(TrEvent *event, const char *name, const TrToken *token);
 
 /*
- * What the trail says of a token that was made, as JSON: its policy and expiry.
+ * What the trail says of a token that was made, as JSON: its policy and expiry, and
+ * when the window of its predecessor (NULL: it has none) ends.
  */
-extern char *tr_note_made(const TrToken *token);
+extern char *tr_note_made(const TrToken *token, const TrToken *predecessor);
+
+/*
+ * When the overlap window of a token ends, likewise.
+ */
+extern char *tr_note_window(const TrToken *token);
 
 /*
  * Record a refusal although the caller may roll back.  token: whose secret

@@ -32,9 +32,11 @@
 #include "state/audit.h"
 #include "state/cache.h"
 #include "state/cutoff.h"
+#include "state/pending.h"
 #include "state/stats.h"
 #include "state/store.h"
 #include "verbs/args.h"
+#include "verbs/first_use.h"
 #include "verbs/precommit.h"
 #include "verbs/reuse.h"
 #include "verbs/rotate.h"
@@ -57,6 +59,16 @@ match_rotation_key(const text *key, TrPresented *presented, const TrToken *token
 }
 
 /*
+ * Does the window wait for the first use of the successor?  One that was asked for
+ * begins at once.
+ */
+static bool
+waits_for_use(const TrRotate *rotate, const TrPolicy *policy)
+{
+	return policy->first_use && !rotate->has_overlap;
+}
+
+/*
  * The overlap of this rotation: the policy's, or the one asked for, which only
  * an operator may make longer; never past the token's own expiry.
  */
@@ -65,6 +77,8 @@ overlap_end(const TrRotate *rotate, const TrPolicy *policy)
 {
 	const TrLife *life = &rotate->token.life;
 
+	if (waits_for_use(rotate, policy))
+		return life->expires_at;
 	if (!rotate->has_overlap)
 		return Min(rotate->now + policy->overlap, life->expires_at);
 	if (!rotate->by_id && rotate->overlap > policy->overlap)
@@ -172,10 +186,16 @@ make_successor(TrRotate *rotate)
 		tr_mint_secrets(&policy, &rotate->secrets);
 	tr_mint_hashes(successor, &rotate->secrets);
 
+	/* a holder who rotates a token uses it */
+	if (!rotate->by_id)
+		tr_first_use(rotate->token.id, rotate->now);
 	begin_overlap(rotate, &policy, derived ? nonce : NULL);
 	tr_wipe(nonce, sizeof(nonce));
 	tr_store_insert(successor);
 	tr_cache_insert(successor);
+	rotate->pending = waits_for_use(rotate, &policy);
+	if (rotate->pending)
+		tr_pending_insert(successor->id, rotate->token.id, policy.overlap);
 	TR_STOP_POINT("rotate_made");
 
 	tr_note_begin(&event, TR_EVENT_ROTATED, &rotate->token);
@@ -184,7 +204,7 @@ make_successor(TrRotate *rotate)
 	if (rotate->origin != NULL)
 		tr_event_text(event.origin, VARDATA_ANY(rotate->origin), VARSIZE_ANY_EXHDR(rotate->origin));
 	strlcpy(event.reason, rotate->by_id ? "operator" : "holder", sizeof(event.reason));
-	tr_audit_write(&event, tr_note_made(successor));
+	tr_audit_write(&event, tr_note_made(successor, &rotate->token));
 
 	tr_precommit_check(&rotate->token);
 	tr_stats_at_commit(rotate->token.policy,
@@ -215,6 +235,7 @@ rotate_locked(TrRotate *rotate)
 			return make_successor(rotate);
 		case TR_ROTATION_REPLAY:
 			reason = tr_replay(rotate);
+			rotate->pending = reason == TR_OK && tr_pending_waits(rotate->successor.id);
 			break;
 		case TR_ROTATION_REFUSE:
 			break;
@@ -239,7 +260,7 @@ answer(FunctionCallInfo fcinfo, TrRotate *rotate, TrReason reason)
 	{
 		TrRules rules = tr_rules();
 
-		tr_mint_answer(&rotate->successor, &rotate->secrets, values, nulls);
+		tr_mint_answer(&rotate->successor, &rotate->secrets, rotate->pending, values, nulls);
 		values[TR_MINT_COLUMNS] = PointerGetDatum(rotate->token.id);
 		values[TR_MINT_COLUMNS + 1] =
 			TimestampTzGetDatum(tr_life_valid_until(&rotate->token.life, &rules));

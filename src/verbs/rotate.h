@@ -26,6 +26,7 @@ typedef struct TrRotate
 	TrToken successor;
 	TrSecrets secrets; /* the successor's */
 	bool replayed;
+	bool pending; /* the successor waits for its first use */
 } TrRotate;
 
 /*

@@ -102,8 +102,7 @@ open_window(TrToken *token, const TrPolicy *policy, TimestampTz now)
 	tr_xact_visit_at(token->life.overlap_ends_at);
 
 	tr_note_begin(&event, TR_EVENT_ROTATION_STARTED, token);
-	tr_audit_write(&event, psprintf("{\"overlap_ends_at\": \"%s\"}",
-									tr_event_moment(token->life.overlap_ends_at)));
+	tr_audit_write(&event, tr_note_window(token));
 	tr_stats_at_commit(token->policy, TR_STAT_ROTATION_STARTED);
 }
 

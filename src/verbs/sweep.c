@@ -21,6 +21,7 @@
 #include "frame/xact.h"
 #include "state/audit.h"
 #include "state/cache.h"
+#include "state/pending.h"
 #include "state/stats.h"
 #include "state/store.h"
 #include "state/store_bulk.h"
@@ -68,10 +69,46 @@ count_end(const TrToken *token, TrStep step, bool unclaimed)
 }
 
 /*
- * Record one end; the token is locked.
+ * Write the audit row of an end.
  */
 static void
-record_end(TrToken *token, TrStep step, TimestampTz now)
+audit_end(const char *name, const TrToken *token, const uint8 *successor, const char *reason)
+{
+	TrEvent event;
+
+	tr_note_begin(&event, name, token);
+	event.has_successor = successor != NULL;
+	if (successor != NULL)
+		memcpy(event.successor, successor, TR_ID_BYTES);
+	strlcpy(event.reason, reason, sizeof(event.reason));
+	tr_audit_write(&event, NULL);
+}
+
+/*
+ * What the trail has of an end.  Ordinary expiries are in the row of their making;
+ * what became of a window, or of a successor that nobody used, is told.
+ */
+static void
+audit(const TrToken *token, TrStep step, bool unclaimed)
+{
+	uint8 successor[TR_ID_BYTES];
+
+	if (unclaimed)
+		audit_end(TR_EVENT_OVERLAP_ENDED, token, NULL, "unclaimed");
+	else if (token->life.rotated_at != TR_NEVER && tr_pending_successor(token->id, successor) &&
+			 !tr_use_seen(successor))
+		audit_end(TR_EVENT_OVERLAP_ENDED, token, successor, "unused");
+	else if (step == TR_STEP_END_OVERLAP)
+		audit_end(TR_EVENT_OVERLAP_ENDED, token, NULL, "");
+
+	/* a use that the worker has not stored yet is told when it is */
+	if (token->has_predecessor && !tr_use_seen(token->id) &&
+		tr_pending_remove(token->id, NULL, NULL))
+		audit_end(TR_EVENT_EXPIRED, token, NULL, "unused");
+}
+
+void
+tr_sweep_end(TrToken *token, TrStep step, TimestampTz now)
 {
 	TrCached cached;
 	bool in_cache = tr_cache_lock(token->id, &cached);
@@ -99,15 +136,7 @@ record_end(TrToken *token, TrStep step, TimestampTz now)
 		tr_cache_drop(token->id);
 	tr_wipe(&cached, sizeof(cached));
 
-	if (step == TR_STEP_END_OVERLAP || unclaimed)
-	{
-		TrEvent event;
-
-		tr_note_begin(&event, TR_EVENT_OVERLAP_ENDED, token);
-		if (unclaimed)
-			strlcpy(event.reason, "unclaimed", sizeof(event.reason));
-		tr_audit_write(&event, NULL);
-	}
+	audit(token, step, unclaimed);
 	count_end(token, step, unclaimed);
 }
 
@@ -128,7 +157,7 @@ tr_sweep_run(ArrayType *realms, int max, TimestampTz *next)
 
 		if (!tr_life_due(&token->life, now, &rules, &step))
 			continue;
-		record_end(token, step, now);
+		tr_sweep_end(token, step, now);
 		ended++;
 	}
 	if (next != NULL)
@@ -183,9 +212,14 @@ tr_prune(PG_FUNCTION_ARGS)
 
 	tr_section_begin(&section);
 	pruned = tr_store_prune(before, tr_realm_array_of_caller(), max);
-	/* the cache may still have one whose replay window is open */
+	/* the cache may still have one whose replay window is open; a use may have been lost */
 	foreach (cell, pruned)
-		tr_cache_drop(((pg_uuid_t *) lfirst(cell))->data);
+	{
+		const uint8 *id = ((pg_uuid_t *) lfirst(cell))->data;
+
+		tr_cache_drop(id);
+		tr_pending_remove(id, NULL, NULL);
+	}
 	if (pruned != NIL)
 	{
 		tr_event_begin(&event, TR_EVENT_PRUNED);

@@ -10,6 +10,14 @@
 #include "datatype/timestamp.h"
 #include "utils/array.h"
 
+#include "frame/record.h"
+
+/*
+ * Record the end of a locked token, which takes this step: TR_STEP_END_OVERLAP or
+ * TR_STEP_EXPIRE.
+ */
+extern void tr_sweep_end(TrToken *token, TrStep step, TimestampTz now);
+
 /*
  * Record the end of up to max tokens whose overlap window or life is over,
  * oldest first, with an audit row for each ended overlap.  Called inside a

@@ -17,6 +17,7 @@
 #include "state/audit.h"
 #include "state/cache.h"
 #include "state/cutoff.h"
+#include "state/pending.h"
 #include "state/stats.h"
 #include "state/store.h"
 #include "verbs/args.h"
@@ -90,8 +91,7 @@ tr_extend_overlap(PG_FUNCTION_ARGS)
 		token.life.overlap_ends_at += by;
 		store_predecessor(&token, now);
 		tr_note_begin(&event, TR_EVENT_OVERLAP_EXTENDED, &token);
-		tr_audit_write(&event, psprintf("{\"overlap_ends_at\": \"%s\"}",
-										tr_event_moment(token.life.overlap_ends_at)));
+		tr_audit_write(&event, tr_note_window(&token));
 		tr_xact_visit_at(token.life.overlap_ends_at);
 	}
 	tr_section_end(&section);
@@ -154,6 +154,7 @@ revoke_successor(TrToken *successor, TimestampTz now)
 	successor->revoked_reason = cstring_to_text("rotation cancelled");
 	tr_store_update(successor);
 	tr_cache_drop(successor->id);
+	tr_pending_remove(successor->id, NULL, NULL);
 }
 
 PG_FUNCTION_INFO_V1(tr_cancel_rotation);

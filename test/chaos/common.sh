@@ -124,6 +124,7 @@ chaos_init()
 		FROM generate_series(0, 8) i;
 		-- what the server starts of these may be claimed as long as the token lives
 		UPDATE token_rotation.policy SET rotate_after = '1 second', refresh_before = '1 day' WHERE name < 'chaos4';
+		UPDATE token_rotation.policy SET overlap_starts = 'first_use' WHERE name IN ('chaos1', 'chaos3', 'chaos5', 'chaos7');
 	END
 }
 

@@ -21,7 +21,10 @@ told (event, ref, successor) AS (
         a.token_ref, coalesce(a.successor_ref, '')
     FROM audit a
     WHERE a.event IN ('issued', 'rotated', 'revoked', 'overlap_ended', 'overlap_finished')
-    AND NOT coalesce(a.detail ? 'replay_window', false)),
+    AND NOT coalesce(a.detail ? 'replay_window', false)
+    -- of one that lived to its own expiry, for nobody used its successor
+    AND NOT (a.reason IS NOT DISTINCT FROM 'unused'
+             AND EXISTS (SELECT FROM token t WHERE t.ref = a.token_ref AND t.overlap_ends_at = t.expires_at))),
 sides AS (
     SELECT coalesce(c.n, 0) AS changes, coalesce(t.n, 0) AS rows
     FROM (SELECT event, ref, successor, count(*) AS n FROM changed GROUP BY 1, 2, 3) c
@@ -64,6 +67,15 @@ FROM (SELECT t.ref FROM token t WHERE t.overlap_ends_at IS NOT NULL AND t.rotate
 FULL JOIN (SELECT DISTINCT a.token_ref AS ref FROM audit a JOIN token t ON t.ref = a.token_ref
     WHERE a.event = 'rotation_started' AND t.rotated_at IS NULL) a USING (ref)
 WHERE t.ref IS NULL OR a.ref IS NULL
+UNION ALL
+SELECT 'who is pending has been made so, is unused, and lives', count(*)
+FROM token_rotation.pending w LEFT JOIN token t USING (token_id)
+WHERE t.predecessor_id IS DISTINCT FROM w.predecessor_id OR t.first_used_at IS NOT NULL OR t.status NOT IN ('active', 'rotating')
+UNION ALL
+SELECT 'a first use is told once, of what is no longer pending', count(*)
+FROM (SELECT a.successor_ref, count(*) AS n FROM audit a WHERE a.event = 'first_used' GROUP BY 1) a
+LEFT JOIN token t ON t.ref = a.successor_ref
+WHERE a.n > 1 OR EXISTS (SELECT FROM token_rotation.pending w WHERE w.token_id = t.token_id)
 UNION ALL
 SELECT 'no successor is in another family or realm than its predecessor', count(*)
 FROM token s JOIN token t ON s.predecessor_id = t.token_id

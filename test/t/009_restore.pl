@@ -27,7 +27,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use TokenRotation;
 
-my @tables = qw(policy token cutoff blocked_client audit audit_seal);
+my @tables = qw(policy token pending cutoff blocked_client audit audit_seal);
 
 # How many rows each table has, and a digest of them all.  What the worker does
 # to usage meanwhile is left out.
@@ -57,6 +57,7 @@ my $old = new_node('old', conf => "token_rotation.worker_nap = '500ms'\n");
 $old->safe_psql('postgres', q{
 	UPDATE token_rotation.policy SET ttl = '30 days', overlap = '1 hour', replay_window = '1 day'
 	WHERE name = 'default';
+	INSERT INTO token_rotation.policy (name, ttl, overlap_starts) VALUES ('waits', '1 day', 'first_use');
 	INSERT INTO token_rotation.policy (name, prefix, ttl, rotation_proof, allowed_scopes)
 	VALUES ('custom', 'cst', '1 hour', 'rotation_key', ARRAY['read', 'write', 'with " and \ ']);
 	CREATE ROLE app; CREATE ROLE auditor;
@@ -66,6 +67,8 @@ my $unused = issue($old, "'unused'");
 my $unused_next = rotate($old, $unused->{token});
 my $used = issue($old, "'used'");
 my $used_next = rotate($old, $used->{token});
+my $waits = issue($old, "'waits', 'waits'");
+my $pending = rotate($old, $waits->{token});
 my $revoked = issue($old, "'revoked'");
 value($old, "SELECT tr_revoke('$revoked->{token}', 'because')");
 my $cut = issue($old, "'cut'");

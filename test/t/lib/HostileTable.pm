@@ -47,6 +47,12 @@ our %relations = (
 		set => q(owner = 'x'),
 		view => 1,
 	},
+	pending => {
+		columns => [qw(token_id predecessor_id overlap)],
+		read => [],
+		sees => { reader => 'false' },
+		set => q(overlap = '0'),
+	},
 	unclaimed => {
 		columns => [ qw(token_id display token_ref client_id policy owner refresh_at expires_at overlap_ends_at
 			last_used_at) ],
@@ -114,7 +120,7 @@ $relations{tr_stat} = {
 	view => 1,
 };
 # BYPASSRLS means what it says: doc/security.md
-$relations{$_}{sees}{allseeing} = '' for qw(token token_cache audit audit_seal audit_sink cutoff blocked_client);
+$relations{$_}{sees}{allseeing} = '' for qw(token token_cache pending audit audit_seal audit_sink cutoff blocked_client);
 
 # Functions: who may call each, with what, and what a member of another realm
 # is then told of tokens of the realm shop.  %1 is a token, %2 its id, %3 a

@@ -25,6 +25,7 @@ use TokenRotation;
 my $node = new_node('kill', conf => "synchronous_commit = off\nwal_writer_delay = 10s\n");
 workers_at_next_start($node, 0);
 $node->restart;
+$node->safe_psql('postgres', q{INSERT INTO token_rotation.policy (name, overlap_starts) VALUES ('waits', 'first_use')});
 
 my @held;     # first tokens; looking at their successors would be to use them
 my $kills = 0;
@@ -36,6 +37,7 @@ sub state
 
 	return value($node, qq(
 		SELECT coalesce(string_agg(t::text, E'\n' ORDER BY token_id), '') FROM token_rotation.token t;
+		SELECT coalesce(string_agg(w::text, E'\n' ORDER BY token_id), '') FROM token_rotation.pending w;
 		SELECT coalesce(string_agg(c::text, E'\n' ORDER BY c), '') FROM token_rotation.cutoff c;
 		SELECT coalesce(string_agg(b::text, E'\n' ORDER BY b), '') FROM token_rotation.blocked_client b;
 		SELECT coalesce(string_agg(a::text, E'\n' ORDER BY seq), '') FROM token_rotation.audit a;
@@ -80,6 +82,11 @@ my $two = sub {
 	$one->($h);
 	$h->{new} = rotate($node, $h->{old}{token}, $more);
 };
+my $waits = sub {
+	my ($h) = @_;
+	$h->{old} = issue($node, "'$h->{client}', 'waits'");
+	$h->{new} = rotate($node, $h->{old}{token});
+};
 my $ended = sub { $two->($_[0], "overlap => '0'"); };
 my $lost = sub { $two->($_[0]); $node->safe_psql('postgres', 'DELETE FROM token_rotation.token_cache'); };
 my $blocked = sub { my ($h) = @_; $one->($h); value($node, "SELECT tr_block_client('$h->{client}')"); };
@@ -95,6 +102,7 @@ my %verb = (
 	rotate => [ $one, "tr_rotate(':old')", 'issued rotated', { old => 'ok' } ],
 	start => [ $due, 'tr_rotate_due()', 'issued rotation_started', { old => 'ok' } ],
 	claim => [ $started, "tr_rotate(':old')", 'issued rotation_started rotated', { old => 'ok' } ],
+	use => [ $waits, "tr_rotate(':new')", 'issued rotated first_used rotated', { old => 'ok', new => 'ok' } ],
 	rotate_id => [ $one, "tr_rotate_id(':old_id', '0')", 'issued rotated', { old => 'overlap_ended' } ],
 	reissue => [ $lost, "tr_rotate(':old')", 'issued rotated reissued', { old => 'ok', new => 'bad_secret' } ],
 	revoke => [ $one, "tr_revoke(':old')", 'issued revoked', { old => 'revoked' } ],
@@ -130,6 +138,7 @@ sub prepared
 	push @held, $h->{old}{token} if $h->{old};
 	$sql =~ s/:old_id/$h->{old}{token_id}/;
 	$sql =~ s/:old/$h->{old}{token}/;
+	$sql =~ s/:new/$h->{new}{token}/;
 	$sql =~ s/:client/$h->{client}/;
 	return ($h, "SELECT * FROM $sql", $events, $verdicts);
 }
@@ -153,11 +162,12 @@ sub done_is
 my %before = (
 	before_commit => [
 		qw(rotate revoke issue rotate_id reissue revoke_family block unblock cancel extend finish sweep prune
-		  revoke_client revoke_policy revoke_before start claim)
+		  revoke_client revoke_policy revoke_before start claim use)
 	],
 	window_half => ['start'],
-	rotate_half => [qw(rotate rotate_id claim)],
-	rotate_made => [qw(rotate rotate_id claim)],
+	first_use_half => ['use'],
+	rotate_half => [qw(rotate rotate_id claim use)],
+	rotate_made => [qw(rotate rotate_id claim use)],
 	revoke_half => [qw(revoke revoke_family)],
 	sweep_selected => ['sweep'],
 	sweep_half => ['sweep'],
