@@ -145,7 +145,7 @@ my $policies = q{
 	SELECT string_agg(concat_ws(' ', name, prefix, ttl, overlap, rotation_proof, shipped), '; ' ORDER BY name)
 	FROM token_rotation.policy};
 like(value($new, $policies, $db),
-	qr/^custom cst 01:00:00 \S+ rotation_key f; default trk 30 days 01:00:00 token f;(?: \w+ trk [^;]* t;?){4}$/,
+	qr/^custom cst 01:00:00 \S+ rotation_key f; default trk 30 days 01:00:00 token f;(?: \w+ trk [^;]* t;?){4} waits trk 1 day \S+ token f$/,
 	'edited and custom policies are back, shipped ones as shipped');
 is(issue($new, "'new'", $db)->{expires_at} gt issue($new, "'new', 'partner'", $db)->{expires_at},
 	1, 'and in force');
@@ -217,6 +217,9 @@ for my $how (sort keys %restore)
 }
 wait_trusted($new, $used->{token}, 'it answers', $db);
 rotate($new, $heir->{token}, "overlap => '0'", $db);
+is(value($new, "SELECT status FROM token_rotation.tokens WHERE token_id = '$pending->{token_id}'", $db), 'pending', 'who waited waits');
+is(verdict($new, $pending->{token}, $db), 'ok', 'its first use');
+poll($new, 'opens the window', "SELECT overlap_ends_at < expires_at FROM token_rotation.token WHERE token_id = '$waits->{token_id}'", $db);
 poll($new, 'and it ends what is due', q{
 	SELECT count(*) = 2 FROM token_rotation.audit WHERE event = 'overlap_ended' AND client_id = 'ended'}, $db);
 
