@@ -74,7 +74,11 @@ SELECT * FROM tr_rotate_due('regress_due', 2);
 SELECT * FROM tr_rotate_due('regress_long_overlap');
 SELECT * FROM tr_rotate_due('regress_due');
 SELECT client_id FROM token_rotation.unclaimed WHERE client_id ~ '^due (\d|by)' ORDER BY 1;
+-- refresh_at tells: at that age at the latest, and where the server has started, since then.
+SELECT refresh_at - issued_at AS age FROM tr_issue('due told', 'regress_due');
+SELECT bool_and(refresh_at < clock_timestamp()) AS past FROM token_rotation.unclaimed WHERE client_id = 'due by age';
 UPDATE token_rotation.policy SET rotate_after = NULL WHERE name = 'regress_due';
+SELECT refresh_at - issued_at AS age FROM tr_issue('due told', 'regress_due');
 
 -- Who would get no successor is passed over, however many come first.
 SELECT count(d) FROM unnest(ARRAY['due blocked', 'due cut', 'due revoked']) c, regress.due(c, since => 50) d;

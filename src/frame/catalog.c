@@ -183,6 +183,7 @@ fill(TrCatalog *c)
 	c->policy = relation_of(schema, "policy");
 	c->policy_pkey = relation_of(schema, "policy_pkey");
 	c->policy_on_reuse = get_attnum(c->policy, "on_reuse");
+	c->policy_rotate_after = get_attnum(c->policy, "rotate_after");
 	c->policy_overlap_starts = get_attnum(c->policy, "overlap_starts");
 	c->token = relation_of(schema, "token");
 	c->token_pkey = relation_of(schema, "token_pkey");

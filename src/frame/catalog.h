@@ -21,7 +21,8 @@ typedef struct TrCatalog
 	Oid policy;
 	Oid policy_pkey;
 	AttrNumber policy_on_reuse;		  /* added by 0.3, behind any that a DBA had */
-	AttrNumber policy_overlap_starts; /* by 0.4; InvalidAttrNumber before */
+	AttrNumber policy_rotate_after;	  /* by 0.4; InvalidAttrNumber before */
+	AttrNumber policy_overlap_starts; /* likewise */
 	Oid token;
 	Oid token_pkey;
 	Oid token_family;

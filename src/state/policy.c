@@ -42,13 +42,14 @@ read_text(TupleTableSlot *slot, int column, char *buffer, size_t size)
 }
 
 /*
- * Read an interval column; NULL, which only max_family_age may be, is no bound.
+ * Read an interval column; NULL is no bound, and so is a column that is not there
+ * yet.
  */
 static int64
-read_interval(TupleTableSlot *slot, Column column)
+read_interval(TupleTableSlot *slot, AttrNumber column)
 {
-	bool isnull;
-	Datum value = slot_getattr(slot, column, &isnull);
+	bool isnull = true;
+	Datum value = column == InvalidAttrNumber ? (Datum) 0 : slot_getattr(slot, column, &isnull);
 	int64 usec;
 
 	if (isnull)
@@ -116,6 +117,7 @@ read_row(TupleTableSlot *slot, TrPolicy *policy)
 	scopes = slot_getattr(slot, COLUMN_ALLOWED_SCOPES, &isnull);
 	policy->allowed_scopes = isnull ? NULL : DatumGetArrayTypePCopy(scopes);
 	policy->on_reuse = read_on_reuse(slot);
+	policy->rotate_after = read_interval(slot, tr_catalog()->policy_rotate_after);
 	policy->first_use = read_first_use(slot);
 }
 

@@ -363,13 +363,15 @@ tr_store_update(const TrToken *token)
 		.text = "UPDATE token_rotation.token SET predecessor_id = $2, status = $3,"
 				" secret_hash = $4, rotation_hash = $5, rotated_at = $6, overlap_ends_at = $7,"
 				" replay_ends_at = $8, first_used_at = $9, last_used_at = $10, revoked_at = $11,"
-				" revoked_reason = $12, key_id = $13 WHERE token_id OPERATOR(pg_catalog.=) $1",
-		.nargs = 13,
+				" revoked_reason = $12, key_id = $13, refresh_at = $14"
+				" WHERE token_id OPERATOR(pg_catalog.=) $1",
+		.nargs = 14,
 		.types = {UUIDOID, UUIDOID, TEXTOID, BYTEAOID, BYTEAOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
-				  TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, INT4OID},
+				  TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, INT4OID,
+				  TIMESTAMPTZOID},
 	};
-	Datum values[13];
-	char nulls[13];
+	Datum values[14];
+	char nulls[14];
 
 	memset(nulls, ' ', sizeof(nulls));
 	values[0] = PointerGetDatum(token->id);
@@ -387,6 +389,7 @@ tr_store_update(const TrToken *token)
 	set_time(values, nulls, 10, token->revoked_at, TR_NEVER);
 	set_pointer(values, nulls, 11, token->revoked_reason);
 	set_key(values, nulls, 12, token);
+	values[13] = TimestampTzGetDatum(token->refresh_at);
 	if (tr_sql_run(&sql, values, nulls) != 1)
 		elog(ERROR, "a locked token could not be updated");
 }

@@ -57,7 +57,7 @@ extern void tr_store_insert(const TrToken *token);
 
 /*
  * Store what can change of a locked token: predecessor, status, hashes, the
- * times of rotation, use and revocation.
+ * times of refresh, rotation, use and revocation.
  */
 extern void tr_store_update(const TrToken *token);
 

@@ -97,7 +97,7 @@ tr_mint_life(TrToken *token, const TrPolicy *policy, TimestampTz now, TimestampT
 	token->life.rotated_at = TR_NEVER;
 	token->life.overlap_ends_at = TR_FOREVER;
 	token->life.replay_ends_at = TR_NEVER;
-	token->refresh_at = token->life.expires_at - Min(policy->refresh_before, ttl / 4);
+	token->refresh_at = now + Min(ttl - Min(policy->refresh_before, ttl / 4), policy->rotate_after);
 	token->first_used_at = TR_NEVER;
 	token->last_used_at = TR_NEVER;
 	token->revoked_at = TR_NEVER;

@@ -96,6 +96,7 @@ open_window(TrToken *token, const TrPolicy *policy, TimestampTz now)
 		elog(ERROR, "a token that may be rotated has no such step");
 	token->life.overlap_ends_at =
 		length < token->life.expires_at - now ? now + length : token->life.expires_at;
+	token->refresh_at = Min(token->refresh_at, now);
 	tr_store_update(token);
 	TR_STOP_POINT("window_half");
 	tr_cache_update(token, NULL);
