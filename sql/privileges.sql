@@ -12,7 +12,7 @@ CREATE ROLE "regress_""odd"" role";
 CREATE FUNCTION pg_temp.given(role text) RETURNS SETOF text LANGUAGE sql AS $$
     SELECT k FROM (
         SELECT 'function ' || p.proname AS k, p.proacl AS acl FROM pg_proc p
-        WHERE p.pronamespace = 'tr'::regnamespace
+        WHERE p.pronamespace IN ('tr'::regnamespace, 'token_rotation'::regnamespace)
         UNION ALL
         SELECT CASE c.relkind WHEN 'S' THEN 'sequence ' ELSE 'relation ' END || c.relname, c.relacl
         FROM pg_class c WHERE c.relnamespace = 'token_rotation'::regnamespace

@@ -21,6 +21,9 @@
 /* The format; a seal says which one it and its rows are in. */
 #define TR_CHAIN_VERSION 1
 
+/* How many rows a seal has at most: positions of events rest on it. */
+#define TR_SEAL_MAX_ROWS 10000
+
 /* What is hashed; each has a label of its own. */
 typedef enum TrChained
 {

@@ -263,6 +263,36 @@ tr_realm_array_of_caller(void)
 	return construct_array(names, n, TEXTOID, -1, false, TYPALIGN_INT);
 }
 
+ArrayType *
+tr_realms_readable(void)
+{
+	static TrSql sql = {
+		.text = "SELECT (SELECT pg_catalog.bool_or(a.grantee OPERATOR(pg_catalog.=) 0"
+				" OR pg_catalog.pg_has_role($1, a.grantee, 'USAGE')) FROM pg_catalog.pg_class c,"
+				" pg_catalog.aclexplode(coalesce(c.relacl,"
+				" pg_catalog.acldefault('s', c.relowner))) a"
+				" WHERE c.oid OPERATOR(pg_catalog.=) $2"
+				" AND a.privilege_type OPERATOR(pg_catalog.=) 'SELECT'),"
+				" ARRAY(SELECT r.rolname::pg_catalog.text FROM pg_catalog.pg_roles r"
+				" WHERE pg_catalog.pg_has_role($1, r.oid, 'USAGE'))",
+		.nargs = 2,
+		.types = {OIDOID, OIDOID},
+	};
+	Datum values[2];
+	Datum auditor;
+	bool isnull;
+
+	if (superuser_arg(tr_caller()))
+		return NULL;
+	values[0] = ObjectIdGetDatum(tr_caller());
+	values[1] = ObjectIdGetDatum(tr_catalog()->audit_seq);
+	tr_sql_run(&sql, values, NULL);
+	auditor = tr_sql_value(0, 1, &isnull);
+	if (!isnull && DatumGetBool(auditor))
+		return NULL;
+	return DatumGetArrayTypePCopy(tr_sql_value(0, 2, &isnull));
+}
+
 bool
 tr_is_restore(void)
 {

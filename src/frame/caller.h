@@ -80,6 +80,13 @@ extern List *tr_realms_of_caller(void);
 extern ArrayType *tr_realm_array_of_caller(void);
 
 /*
+ * The realms whose rows of the trail the caller reads, as the policies of
+ * token_rotation.audit have it, whatever the setting says; NULL for all of them: an
+ * auditor or a superuser.
+ */
+extern ArrayType *tr_realms_readable(void);
+
+/*
  * Is the statement a superuser's COPY, as a restore from a dump makes it?
  */
 extern bool tr_is_restore(void);

@@ -202,6 +202,7 @@ fill(TrCatalog *c)
 	c->audit_seal = relation_of(schema, "audit_seal");
 	c->audit_seal_pkey = relation_of(schema, "audit_seal_pkey");
 	c->audit_sink = relation_of(schema, "audit_sink");
+	c->told = get_relname_relid("told", schema);
 	c->segment = start_of(c->audit_seq);
 	c->token_key_id = get_attnum(c->token, "key_id");
 	c->cache_key_id = get_attnum(c->cache, "key_id");

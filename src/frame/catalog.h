@@ -40,6 +40,7 @@ typedef struct TrCatalog
 	Oid audit_seal;
 	Oid audit_seal_pkey;
 	Oid audit_sink;
+	Oid told;	   /* added by 0.4; InvalidOid: not there yet */
 	int64 segment; /* this installation's number in the audit trail */
 
 	/* Likewise. */

@@ -50,6 +50,7 @@ typedef struct TrDatabase
 	bool fill_skipped;				/* this pass had to leave tokens out */
 	uint8 reconcile_cursor[TR_ID_BYTES];
 	uint32 by_hand_seen; /* by_hand when the last pass of filling began */
+	bool sealed;		 /* there are events that consumers were not told of */
 	int first_step;		 /* of the tasks: the one that the last visit had no time for */
 
 	/* Read and written without the lock. */

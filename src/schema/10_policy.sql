@@ -14,6 +14,7 @@ CREATE TABLE token_rotation.policy (
     on_reuse text COLLATE "C" NOT NULL DEFAULT 'audit',
     rotate_after interval,
     overlap_starts text COLLATE "C" NOT NULL DEFAULT 'rotation',
+    warn_before interval[] NOT NULL DEFAULT '{}',
     CONSTRAINT policy_pkey PRIMARY KEY (name),
     CONSTRAINT policy_name_check
         CHECK (name OPERATOR(pg_catalog.~) '^[a-z][a-z0-9_-]{0,62}$'),
@@ -44,7 +45,12 @@ CREATE TABLE token_rotation.policy (
         CHECK (rotate_after OPERATOR(pg_catalog.>=) '1 second'::pg_catalog.interval
            AND rotate_after OPERATOR(pg_catalog.<=) '100 years'::pg_catalog.interval),
     CONSTRAINT policy_overlap_starts_check
-        CHECK (overlap_starts IN ('rotation', 'first_use'))
+        CHECK (overlap_starts IN ('rotation', 'first_use')),
+    CONSTRAINT policy_warn_before_check
+        CHECK (pg_catalog.cardinality(warn_before) OPERATOR(pg_catalog.<=) 8
+           AND pg_catalog.array_position(warn_before, NULL) IS NULL
+           AND '1 second'::pg_catalog.interval OPERATOR(pg_catalog.<=) ALL (warn_before)
+           AND '100 years'::pg_catalog.interval OPERATOR(pg_catalog.>=) ALL (warn_before))
 );
 COMMENT ON TABLE token_rotation.policy IS
     'named rules for a kind of token; edited with plain SQL, each change is audited. Intervals count as PostgreSQL compares them: a month is 30 days, a day 24 hours';
@@ -61,6 +67,7 @@ COMMENT ON COLUMN token_rotation.policy.shipped IS 'still as the extension ships
 COMMENT ON COLUMN token_rotation.policy.on_reuse IS 'what happens when a token that must be dead is used for rotating: audit records it, revoke_successor ends everything that was made from it, revoke_family ends its whole family';
 COMMENT ON COLUMN token_rotation.policy.rotate_after IS 'tr_rotate_due starts the rotation of a token at this age, if refresh_at is not earlier; NULL: at refresh_at';
 COMMENT ON COLUMN token_rotation.policy.overlap_starts IS 'when the overlap window opens: at the rotation, or at the first_use of the successor, until when the old token lives to its own expiry';
+COMMENT ON COLUMN token_rotation.policy.warn_before IS 'how long before a token without a successor ends the event expiring tells of it: up to 8 lead times, each told once';
 
 INSERT INTO token_rotation.policy (name, ttl, shipped) VALUES
     ('default', '24 hours', true),

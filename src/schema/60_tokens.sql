@@ -67,3 +67,23 @@ CREATE VIEW token_rotation.unclaimed WITH (security_barrier = true) AS
     WHERE t.status OPERATOR(pg_catalog.=) 'rotating' AND t.rotated_at IS NULL;
 COMMENT ON VIEW token_rotation.unclaimed IS
     'tokens whose rotation the server has started and whose holder has not come for the successor; they end at overlap_ends_at';
+
+CREATE FUNCTION token_rotation.expiring(
+    within interval,
+    OUT client_id text, OUT owner text, OUT policy text, OUT tokens bigint,
+    OUT first_ends_at timestamptz, OUT last_ends_at timestamptz, OUT last_used_at timestamptz)
+    RETURNS SETOF record
+    LANGUAGE sql VOLATILE STRICT PARALLEL UNSAFE
+    AS $$
+    SELECT e.client_id, e.owner, e.policy, pg_catalog.count(*), pg_catalog.min(e.ends_at),
+           pg_catalog.max(e.ends_at), pg_catalog.max(e.last_used_at)
+    FROM (SELECT t.client_id, t.owner, t.policy, coalesce(t.overlap_ends_at, t.expires_at) AS ends_at,
+                 t.last_used_at
+          FROM token_rotation.tokens t
+          WHERE t.rotated_at IS NULL AND t.status IN ('active', 'rotating')) e
+    WHERE e.ends_at OPERATOR(pg_catalog.<=) (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) $1)
+    GROUP BY e.client_id, e.owner, e.policy
+    ORDER BY 5, 1, 2, 3
+    $$;
+COMMENT ON FUNCTION token_rotation.expiring(interval) IS
+    'live tokens without a successor whose validity ends within this time, of the realms that the caller is a member of: a row for each client, realm and policy, soonest first; NULL: none';

@@ -11,10 +11,12 @@
  */
 #include "postgres.h"
 
+#include "commands/async.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "utils/timestamp.h"
 
+#include "core/chain.h"
 #include "core/lifecycle.h"
 #include "frame/caller.h"
 #include "frame/catalog.h"
@@ -32,6 +34,7 @@
 #include "state/store.h"
 #include "state/upkeep.h"
 #include "state/usage.h"
+#include "verbs/due.h"
 #include "verbs/first_use.h"
 #include "verbs/note.h"
 #include "verbs/reuse.h"
@@ -41,7 +44,7 @@
 /* Rows that one transaction handles. */
 #define EVENT_BATCH 64
 #define ROW_BATCH 500
-#define SEAL_BATCH 10000
+#define DUE_BATCH 200
 
 /* Tokens whose usage is flushed in one visit. */
 #define USAGE_MAX 8192
@@ -343,11 +346,31 @@ flush_usage(void)
 }
 
 /*
+ * Tell of moments that have passed.  They need no visit of their own: a warning may
+ * be a nap late.
+ */
+static void
+tell_due(void)
+{
+	TrSection section;
+	bool more;
+
+	do
+	{
+		tr_step_begin(&section);
+		more = tr_due_run(DUE_BATCH);
+		tr_step_commit(&section);
+		tr_step_settled();
+	} while (more && tr_step_go_on());
+}
+
+/*
  * Seal the audit trail, rows that the steps before have written included.
  */
 static void
 seal(void)
 {
+	TrDatabase *here = tr_visits_here();
 	TrSection section;
 	TimestampTz began;
 	TimestampTz next;
@@ -357,7 +380,8 @@ seal(void)
 	{
 		began = GetCurrentTimestamp();
 		tr_step_begin(&section);
-		tr_seal_run(SEAL_BATCH, &more, &next);
+		if (tr_seal_run(TR_SEAL_MAX_ROWS, &more, &next) > 0)
+			here->sealed = true;
 		tr_step_commit(&section);
 		tr_step_settled();
 	} while (more && tr_step_go_on());
@@ -388,6 +412,26 @@ write_file(void)
 }
 
 /*
+ * Tell whoever listens that there are new events.  In a transaction of its own: the
+ * lock that a NOTIFY takes, for the whole server, is held for that only, and a queue
+ * that is full keeps nothing from being sealed.
+ */
+static void
+wake_consumers(void)
+{
+	TrDatabase *here = tr_visits_here();
+	TrSection section;
+
+	if (!here->sealed)
+		return;
+	tr_step_begin(&section);
+	Async_Notify("token_rotation", NULL);
+	tr_step_commit(&section);
+	here->sealed = false;
+	tr_step_settled();
+}
+
+/*
  * The most urgent things first.  Proven events are looked for again before each
  * step, because while their ring is full, replays are refused.
  *
@@ -403,10 +447,11 @@ tr_tasks_run(const char **doing)
 		const char *name;
 		void (*run)(void);
 	} steps[] = {
-		{"auditing refusals", drain_junk}, {"auditing losses", report_losses},
-		{"ending overlap windows", sweep}, {"erasing nonces", erase_nonces},
-		{"storing usage", flush_usage},	   {"keeping the cache", tr_cache_keep},
-		{"sealing the audit", seal},	   {"writing the audit file", write_file},
+		{"auditing refusals", drain_junk},		{"auditing losses", report_losses},
+		{"ending overlap windows", sweep},		{"erasing nonces", erase_nonces},
+		{"storing usage", flush_usage},			{"keeping the cache", tr_cache_keep},
+		{"telling what is due", tell_due},		{"sealing the audit", seal},
+		{"writing the audit file", write_file}, {"waking consumers", wake_consumers},
 	};
 	TrDatabase *here = tr_visits_here();
 	int first = here->first_step;

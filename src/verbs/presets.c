@@ -42,9 +42,10 @@
 
 typedef enum Kind
 {
-	FUNCTION, /* in the schema that the user picked */
-	RELATION, /* in token_rotation */
-	SEQUENCE, /* likewise */
+	FUNCTION,		   /* in the schema that the user picked */
+	RELATION,		   /* in token_rotation */
+	RELATION_FUNCTION, /* likewise, one that reads relations */
+	SEQUENCE,		   /* likewise */
 	SCHEMA,
 	FUNCTIONS_SCHEMA, /* the schema that the user picked */
 } Kind;
@@ -74,12 +75,17 @@ static const struct
 	{FUNCTION, "tr_report_leak", OPERATOR},
 	{FUNCTION, "tr_sweep", OPERATOR},
 	{FUNCTION, "tr_prune", OPERATOR},
+	{FUNCTION, "tr_events", OPERATOR | AUDITOR},
+	{FUNCTION, "tr_ack", OPERATOR | AUDITOR},
+	{FUNCTION, "tr_events_head", OPERATOR | AUDITOR},
 	{FUNCTION, "tr_audit_verify", AUDITOR},
 	{FUNCTION, "tr_audit_head", AUDITOR},
 	{FUNCTION, "tr_token_display", READERS},
 	{FUNCTION, "tr_effective_status", READERS},
 	{RELATION, "tokens", READERS},
 	{RELATION, "unclaimed", READERS},
+	{RELATION_FUNCTION, "expiring", READERS},
+	{RELATION, "consumers", OPERATOR | AUDITOR},
 	{RELATION, "audit", OPERATOR | AUDITOR},
 	{RELATION, "audit_seal", AUDITOR},
 	{RELATION, "policy", OPERATOR | AUDITOR},
@@ -117,12 +123,12 @@ tr_preset_named(const char *name)
 }
 
 /*
- * The extension's function of this name, or InvalidOid: the installed SQL
- * version may be one that has it not yet.  Somebody else's function of the
+ * The extension's function of this name in a schema, or InvalidOid: the installed
+ * SQL version may be one that has it not yet.  Somebody else's function of the
  * same name is passed over.
  */
 static Oid
-function_of(const char *name)
+function_in(Oid schema, const char *name)
 {
 	const TrCatalog *catalog = tr_catalog();
 	CatCList *list = SearchSysCacheList1(PROCNAMEARGSNSP, CStringGetDatum(name));
@@ -133,12 +139,21 @@ function_of(const char *name)
 	{
 		Form_pg_proc form = (Form_pg_proc) GETSTRUCT(&list->members[i]->tuple);
 
-		if (form->pronamespace == catalog->functions_schema &&
+		if (form->pronamespace == schema &&
 			getExtensionOfObject(ProcedureRelationId, form->oid) == catalog->extension)
 			found = form->oid;
 	}
 	ReleaseSysCacheList(list);
 	return found;
+}
+
+/*
+ * Likewise in the schema that the user picked.
+ */
+static Oid
+function_of(const char *name)
+{
+	return function_in(tr_catalog()->functions_schema, name);
 }
 
 /*
@@ -271,7 +286,9 @@ words_for(bool give, Kind kind, const char *name)
 	switch (kind)
 	{
 		case FUNCTION:
-			function = function_of(name);
+		case RELATION_FUNCTION:
+			function = function_in(
+				kind == FUNCTION ? schema : get_namespace_oid("token_rotation", false), name);
 			return !OidIsValid(function)
 					   ? NULL
 					   : psprintf("EXECUTE ON FUNCTION %s", format_procedure_qualified(function));

@@ -103,7 +103,7 @@ for my $relation (sort keys %relations)
 
 	$got{"$_->{role} $_->{proname}"} = $_->{has} for rows($node, qq{
 		SELECT role, proname, has_function_privilege(role, p.oid, 'EXECUTE')::text AS has
-		FROM unnest('{$roles}'::text[]) role, pg_proc p WHERE pronamespace = 'tr'::regnamespace});
+		FROM unnest('{$roles}'::text[]) role, pg_proc p WHERE pronamespace IN ('tr'::regnamespace, 'token_rotation'::regnamespace)});
 	for my $function (keys %functions)
 	{
 		$expected{"$_ $function"} = any($_, @{ $functions{$function}[0] }) ? 'true' : 'false' for @ROLES;

@@ -114,6 +114,7 @@ sub hostile_node
 	$node->poll_query_until('postgres',
 		"SELECT count(*) = 1 FROM token_rotation.token_cache WHERE status IS NULL")
 	  or die 'the cache was not filled';
+	value($node, "SET SESSION AUTHORIZATION operator; SELECT tr_ack('mine', 0); SET SESSION AUTHORIZATION rival; SELECT tr_ack('theirs', 0)");
 	return ($node, \%tokens);
 }
 

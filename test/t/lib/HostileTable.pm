@@ -98,7 +98,7 @@ our %relations = (
 	},
 	policy => {
 		columns => [ qw(name prefix ttl overlap replay_window refresh_before max_family_age rotation_proof
-			allowed_scopes shipped on_reuse rotate_after overlap_starts) ],
+			allowed_scopes shipped on_reuse rotate_after overlap_starts warn_before) ],
 		read => [ 'auditor', @members ],
 		sees => {},
 		set => q(ttl = '1 year'),
@@ -111,6 +111,26 @@ $relations{audit_sink} = {
 	sees => { reader => 'false' },
 	set => 'seal = 0',
 };
+$relations{consumer} = {
+	columns => [qw(name owner position acked_at)],
+	read => [],
+	sees => { reader => 'false' },
+	set => 'position = 0',
+};
+$relations{consumers} = {
+	columns => [qw(name owner position acked_at waiting_since)],
+	read => [ 'auditor', @members ],
+	sees => { auditor => 'false', reader => 'false', allseeing => 'false', operator => q(name = 'mine'), rival => q(name = 'theirs') },
+	set => 'position = 0',
+	view => 1,
+	plain => 1,    # no function in it
+};
+$relations{told} = {
+	columns => [qw(event lead until key_id)],
+	read => [],
+	sees => { reader => 'false' },
+	set => 'until = now()',
+};
 $relations{tr_stat} = {
 	schema => 'tr',
 	columns => [qw(policy event reason count stats_reset)],
@@ -120,7 +140,7 @@ $relations{tr_stat} = {
 	view => 1,
 };
 # BYPASSRLS means what it says: doc/security.md
-$relations{$_}{sees}{allseeing} = '' for qw(token token_cache pending audit audit_seal audit_sink cutoff blocked_client);
+$relations{$_}{sees}{allseeing} = '' for qw(token token_cache pending audit audit_seal audit_sink consumer told cutoff blocked_client);
 
 # Functions: who may call each, with what, and what a member of another realm
 # is then told of tokens of the realm shop.  %1 is a token, %2 its id, %3 a
@@ -154,6 +174,10 @@ our %functions = (
 	tr_stat_counters => [ ['monitor'], 'SELECT 1 FROM tr_stat_counters() LIMIT 1' ],
 	tr_health => [ ['monitor'], 'SELECT 1 FROM tr_health()' ],
 	tr_stat_reset => [ [], 'SELECT tr_stat_reset()' ],
+	tr_events => [ [ 'operator', 'auditor', 'rival' ], q{SELECT 1 FROM tr_events('hostile', 10000) WHERE owner = 'shop' LIMIT 1} ],
+	tr_ack => [ [ 'operator', 'auditor', 'rival' ], 'SELECT 1 WHERE tr_ack(current_user, 0) <> 0' ],
+	tr_events_head => [ [ 'operator', 'auditor', 'rival' ], 'SELECT 1 WHERE tr_events_head() < 0' ],
+	expiring => [ \@view, q{SELECT 1 FROM token_rotation.expiring('100 years') WHERE owner = 'shop' LIMIT 1} ],
 	tr_audit_verify => [ ['auditor'], 'SELECT 1 FROM tr_audit_verify() WHERE NOT valid' ],
 	tr_audit_head => [ ['auditor'], 'SELECT 1 FROM tr_audit_head() WHERE seal < 1' ],
 	tr_audit_prune => [ [], 'SELECT tr_audit_prune(now())' ],
