@@ -27,7 +27,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use TokenRotation;
 
-my @tables = qw(policy token pending cutoff blocked_client audit audit_seal);
+my @tables = qw(policy token pending cutoff blocked_client audit audit_seal consumer);
 
 # How many rows each table has, and a digest of them all.  What the worker does
 # to usage meanwhile is left out.
@@ -83,6 +83,7 @@ is($app->{owner}, 'app', 'a token of another realm');
 is(verdict($old, $used_next->{token}), 'ok', 'a successor is used');
 rotate($old, $revoked->{token});
 rotate($old, 'junk');
+value($old, "SELECT tr_ack('siem', tr_events_head())");
 
 # the worker has done all that there is to do
 poll($old, 'all is recorded', q{
@@ -121,6 +122,7 @@ $old->command_ok([ 'pg_dumpall', '-d', $old->connstr('postgres'), '--roles-only'
 my $plain = slurp_file("$dump/plain");
 like($plain, qr/^COPY token_rotation\.$_ /m, "$_ is dumped") for @tables;
 unlike($plain, qr/^COPY token_rotation\.token_cache/m, 'the cache is not');
+unlike($plain, qr/^COPY token_rotation\.told/m, 'nor what the worker has told of');
 unlike($plain, qr/audit_seq.*setval|setval.*audit_seq/, 'nor the sequence');
 unlike($plain, qr/\tinternal\t|^internal\t/m, 'nor a shipped policy that is as shipped');
 

@@ -211,7 +211,7 @@ my @clients = map { "client $_" } 1 .. 6;
 $receiver->mode('mixed');
 for my $round (1 .. 4)
 {
-	something_happens(@clients, '');
+	something_happens(@clients);
 	my $before = () = $receiver->got;
 	wait_for("round $round: something arrives", sub { (() = $receiver->got) >= $before + 5 });
 	ends($one, 'KILL') if $round == 2 || $round == 4;
