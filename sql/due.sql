@@ -39,7 +39,8 @@ BEGIN
 END $$;
 
 -- A policy's lead times, checked.
-SELECT w, regress.answer(format('UPDATE token_rotation.policy SET warn_before = %s WHERE name = ''low_latency'' RETURNING warn_before', w))
+INSERT INTO token_rotation.policy (name) VALUES ('regress-check');
+SELECT w, regress.answer(format('UPDATE token_rotation.policy SET warn_before = %s WHERE name = ''regress-check'' RETURNING warn_before', w))
 FROM (VALUES ('NULL'), ('''{NULL}'''), ('''{0}'''), ('''{-1 day}'''), ('''{101 years}'''), ('''{1 s,2 s,3 s,4 s,5 s,6 s,7 s,8 s,9 s}'''),
     ('''{1 day,24 hours}'''), ('''{}''')) v (w);
 INSERT INTO token_rotation.policy (name, ttl, overlap, refresh_before, warn_before) VALUES

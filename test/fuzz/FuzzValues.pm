@@ -229,6 +229,8 @@ sub sensible
 	return pick('fuzz_spare_1', 'fuzz_spare_2', 'fuzz spare "3"') if $name =~ /^(?:role|realm|from|to)$/;
 	return pick(qw(validator issuer operator auditor)) if $name eq 'preset';
 	return pick(undef, undef, '\\x' . 'ab' x 32) if $name eq 'saved_head';
+	return pick(qw(siem web-hooks siem_2)) if $name eq 'consumer';
+	return pick('1 hour', '1 day') if $name eq 'within';
 	return pick('trk', 'a1', 'abcdefghijklmno') if $name eq 'prefix';
 	return pick(qw(active rotating revoked expired)) if $name eq 'status';
 	return 'fuzz_realm' if $name eq 'owner';
