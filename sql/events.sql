@@ -132,16 +132,6 @@ END $$;
 SELECT tr_ack('regress-a', :head) = tr_ack('regress-b', :head);
 SELECT pg_temp.pages('regress-a', 7) = pg_temp.pages('regress-b', 10000) AS same;
 
--- What was pruned before it was read is told.
-SELECT tr_ack('regress-late', :head) = :head;
-SELECT tr_audit_prune(clock_timestamp()) > 0;
-SELECT event, position > :head AS after, (detail ->> 'rows')::int >= 2203 AS rows FROM tr_events('regress-late', 1);
-SELECT tr_ack('regress-late', position) = position FROM tr_events('regress-late', 1);
-SELECT pg_temp.sealed();
-SELECT string_agg(event, ' ') FROM tr_events('regress-late');
--- a new one begins with what there is
-SELECT string_agg(event, ' ') FROM tr_events('regress-newer');
-
 -- Misuse.
 SELECT name, regress.answer(format('SELECT count(*) FROM tr.tr_events(%L)', name)),
     regress.answer(format('SELECT tr.tr_ack(%L, 1)', name))

@@ -6,10 +6,11 @@
 #   chaos_init NAME PORT       a server with the extension and what the client needs
 #   chaos_start, chaos_stop NAME MODE
 #   chaos_start_due            start rotations (tr_rotate_due), if there is a server to do it
+#   chaos_consume              read events and acknowledge them, as far as there is a server
 #   chaos_new_key [NAME]       add a server key, and have a server read it
 #   chaos_client FOLDER V W    start the client: validators, writers
 #   say COMMAND                tell it something; its answer is in $answer
-#   chaos_rules FILE...        check the tables (state.sql, cache.sql, stat.sql), one line of TAP a rule
+#   chaos_rules FILE...        check the tables (state.sql, cache.sql, stat.sql, events.sql), one line of TAP a rule
 #   chaos_check NAME MIN MIN   stop both, and check the history
 . "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 
@@ -132,6 +133,17 @@ chaos_init()
 chaos_start_due()
 {
 	psql -c 'SELECT count(*) FROM tr_rotate_due(max_tokens => 50)' > /dev/null 2>&1 || true
+}
+
+# Take events and acknowledge them, page by page, while the client works, likewise.
+chaos_consume()
+{
+	while [ "$(psql 2> /dev/null <<- 'END'
+		WITH page AS MATERIALIZED (SELECT e.position, e.seq FROM tr_events('chaos', 200) e),
+			kept AS (INSERT INTO consumed SELECT p.position, p.seq FROM page p)
+		SELECT tr_ack('chaos', max(p.position)) > 0 FROM page p HAVING count(*) > 0;
+	END
+	)" = t ]; do :; done
 }
 
 # All servers of a run have the same file.  There is room for 32 keys.

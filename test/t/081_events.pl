@@ -11,7 +11,9 @@
 #  4. A crash: what was told is not told again, and what had passed meanwhile is.
 #  5. A restore: the consumer goes on where the dump had it, over what the dump had
 #     and what comes here; nothing of it comes twice, positions rise.
-#  6. One that brings a trail of a later installation is not stopped by it.
+#  6. What was pruned before it was read is told, once, and a consumer that has not
+#     begun misses nothing.
+#  7. One that brings a trail of a later installation is not stopped by it.
 
 use strict;
 use warnings FATAL => 'all';
@@ -203,13 +205,31 @@ is(value($node, q{SELECT waiting_since IS NULL FROM token_rotation.consumers WHE
 is(audit_count($node, "event = 'rotation_due' AND segment = (SELECT seqstart FROM pg_sequence WHERE seqrelid = 'token_rotation.audit_seq'::regclass)", 'restored'),
 	'0', 'and nothing is told again there');
 
-# --- 6. A trail from later -------------------------------------------------------------
+# --- 6. Retention -------------------------------------------------------------------
+
+my $db = 'restored';
+my $events = q{SELECT coalesce(string_agg(event || CASE event WHEN 'missed' THEN ' ' || (detail ->> 'rows') ELSE '' END, ' ' ORDER BY position), 'none') FROM tr_events('%s', %d)};
+my $from = value($node, q{SELECT tr_ack('late', tr_events_head())}, $db);
+value($node, "SELECT count(tr_revoke(token)) FROM generate_series(1, 5) g, LATERAL tr_issue('pruned ' || g)", $db);
+poll($node, 'sealed', $sealed, $db);
+value($node, 'SELECT tr_audit_prune(clock_timestamp())', $db);
+poll($node, 'sealed again', $sealed, $db);
+is(value($node, sprintf($events, 'late', 1), $db), 'missed 10', 'what it missed is told first');
+my $missed = value($node, q{SELECT position FROM tr_events('late', 1)}, $db);
+cmp_ok($missed, '>', $from, 'at a later position');
+like(value($node, sprintf($events, 'late', 100), $db), qr/^missed 10 audit_pruned/, 'then what there is');
+is(value($node, sprintf($events, 'late', 2), $db), 'missed 10 audit_pruned', 'in any page');
+value($node, "SELECT tr_ack('late', $missed)", $db);
+is(value($node, sprintf($events, 'late', 1), $db), 'audit_pruned', 'once');
+like(value($node, sprintf($events, 'unheard-of', 1), $db), qr/^audit_pruned/, 'who has not begun misses nothing');
+
+# --- 7. A trail from later -------------------------------------------------------------
 
 my $copy = $node->basedir . '/later';
 my $own = q{SELECT seqstart FROM pg_sequence WHERE seqrelid = 'token_rotation.audit_seq'::regclass};
-my $later = value($node, $own, 'restored');
+my $later = value($node, $own, $db);
 cmp_ok($later, '>', value($node, $own), 'it is later');
-$node->safe_psql('restored', "COPY (SELECT * FROM token_rotation.audit_seal WHERE segment = $later) TO '$copy.seals';
+$node->safe_psql($db, "COPY (SELECT * FROM token_rotation.audit_seal WHERE segment = $later) TO '$copy.seals';
 	COPY (SELECT * FROM token_rotation.audit WHERE segment = $later) TO '$copy.rows'");
 all_events($node, 'mixed');
 my $head = value($node, 'SELECT tr_events_head()');

@@ -254,7 +254,8 @@ sub defined_in
 }
 
 my @functions = catalog(q{
-	SELECT DISTINCT p.proname FROM pg_depend d JOIN pg_proc p ON p.oid = d.objid
+	SELECT DISTINCT CASE p.pronamespace WHEN 'token_rotation'::regnamespace THEN 'token_rotation.' ELSE '' END || p.proname
+	FROM pg_depend d JOIN pg_proc p ON p.oid = d.objid
 	WHERE d.classid = 'pg_proc'::regclass AND d.deptype = 'e'
 	AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'token_rotation')});
 all_named('doc/functions.md', 'functions', @functions);
