@@ -136,7 +136,7 @@ SELECT pg_temp.pages('regress-a', 7) = pg_temp.pages('regress-b', 10000) AS same
 SELECT name, regress.answer(format('SELECT count(*) FROM tr.tr_events(%L)', name)),
     regress.answer(format('SELECT tr.tr_ack(%L, 1)', name))
 FROM (VALUES (NULL), (''), ('Regress'), ('1regress'), ('regress events'), (repeat('r', 64)), (E'regress\n')) v (name);
-SELECT n, regress.answer(format('SELECT count(*) FROM tr.tr_events(%L, %s)', 'regress-x', n))
+SELECT n, regress.answer(format('SELECT count(*) > 0 FROM tr.tr_events(%L, %s)', 'regress-x', n))
 FROM (VALUES ('NULL'), ('0'), ('-1'), ('10001'), ('10000')) v (n);
 SELECT n, regress.answer(format('SELECT tr.tr_ack(%L, %s)', 'regress-x', n))
 FROM (VALUES ('NULL'), ('-1'), ('9223372036854775807'), ('0')) v (n);
