@@ -26,26 +26,16 @@
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "fmgr.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
-#include "utils/datum.h"
-#include "utils/fmgrprotos.h"
-#include "utils/guc.h"
-#include "utils/json.h"
-#include "utils/lsyscache.h"
 #include "utils/rel.h"
 
-#include "core/mask.h"
 #include "frame/caller.h"
 #include "frame/catalog.h"
 #include "frame/event.h"
 #include "frame/sql.h"
-#include "state/audit.h"
-
-/* The longest value that an audit row takes; only allowed_scopes can exceed it. */
-#define VALUE_MAX_BYTES 1000
+#include "verbs/edit.h"
 
 /* A shipped row is being deleted because a restored one takes its place. */
 static bool replacing = false;
@@ -56,14 +46,7 @@ static bool replacing = false;
 static TriggerData *
 trigger_data(FunctionCallInfo fcinfo)
 {
-	TriggerData *data = (TriggerData *) fcinfo->context;
-
-	if (!CALLED_AS_TRIGGER(fcinfo) || RelationGetRelid(data->tg_relation) != tr_catalog()->policy)
-		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-						errmsg("not called as a trigger on token_rotation.policy"),
-						errdetail("The function knows what to do there only."),
-						errhint("Leave it to the triggers that the extension has made.")));
-	return data;
+	return tr_edit_trigger(fcinfo, tr_catalog()->policy, "policy");
 }
 
 /*
@@ -74,15 +57,6 @@ static bool
 by_own_script(void)
 {
 	return creating_extension && CurrentExtensionObject == tr_catalog()->extension;
-}
-
-/*
- * A column of a row by name.
- */
-static Datum
-column(HeapTuple row, TupleDesc desc, const char *name, bool *isnull)
-{
-	return heap_getattr(row, SPI_fnumber(desc, name), desc, isnull);
 }
 
 /*
@@ -99,23 +73,6 @@ mark(HeapTuple row, TupleDesc desc, bool shipped)
 }
 
 /*
- * Do two rows differ in this column?
- */
-static bool
-differs(HeapTuple one, HeapTuple two, TupleDesc desc, int number)
-{
-	Form_pg_attribute attribute = TupleDescAttr(desc, number - 1);
-	bool null_one;
-	bool null_two;
-	Datum value_one = heap_getattr(one, number, desc, &null_one);
-	Datum value_two = heap_getattr(two, number, desc, &null_two);
-
-	if (null_one || null_two)
-		return null_one != null_two;
-	return !datum_image_eq(value_one, value_two, attribute->attbyval, attribute->attlen);
-}
-
-/*
  * Do two rows differ in anything but the mark?
  */
 static bool
@@ -126,7 +83,7 @@ edited(HeapTuple one, HeapTuple two, TupleDesc desc)
 
 	for (number = 1; number <= desc->natts; number++)
 		if (number != shipped && !TupleDescAttr(desc, number - 1)->attisdropped &&
-			differs(one, two, desc, number))
+			tr_edit_differs(one, two, desc, number))
 			return true;
 	return false;
 }
@@ -163,7 +120,7 @@ static void
 require_unused(HeapTuple row, TupleDesc desc, const char *hint)
 {
 	bool isnull;
-	Datum name = column(row, desc, "name", &isnull);
+	Datum name = tr_edit_column(row, desc, "name", &isnull);
 	TrSection section;
 	bool in_use;
 
@@ -198,7 +155,7 @@ drop_shipped(HeapTuple row, TupleDesc desc)
 	};
 	TrSection section;
 	bool isnull;
-	Datum name = column(row, desc, "name", &isnull);
+	Datum name = tr_edit_column(row, desc, "name", &isnull);
 
 	if (isnull)
 		return;
@@ -241,13 +198,14 @@ guard_update(HeapTuple before, HeapTuple after, TupleDesc desc)
 {
 	bool isnull;
 
-	if (differs(before, after, desc, SPI_fnumber(desc, "name")))
+	if (tr_edit_differs(before, after, desc, SPI_fnumber(desc, "name")))
 		require_unused(before, desc,
 					   "Insert a policy of the new name beside it, and delete this one when its "
 					   "tokens have ended.");
 	if (by_own_script())
 		return after;
-	if (edited(before, after, desc) || !DatumGetBool(column(before, desc, "shipped", &isnull)))
+	if (edited(before, after, desc) ||
+		!DatumGetBool(tr_edit_column(before, desc, "shipped", &isnull)))
 		return mark(after, desc, false);
 	return after;
 }
@@ -304,149 +262,16 @@ tr_policy_guard(PG_FUNCTION_ARGS)
 	return PointerGetDatum(result);
 }
 
-/*
- * Append text as a JSON string, clipped where it is long.
- */
-static void
-append_string(StringInfo json, char *value)
-{
-	int len = strlen(value);
-
-	if (len > VALUE_MAX_BYTES)
-		value = psprintf("%.*s...", pg_mbcliplen(value, len, VALUE_MAX_BYTES), value);
-	escape_json(json, value);
-}
-
-/*
- * Append a value: truth values and lists as such, anything else as its text.
- */
-static void
-append_value(StringInfo json, Oid type, Datum value)
-{
-	Oid output;
-	bool varlena;
-
-	if (type == BOOLOID)
-	{
-		appendStringInfoString(json, DatumGetBool(value) ? "true" : "false");
-		return;
-	}
-	if (type == TEXTARRAYOID)
-	{
-		char *list = TextDatumGetCString(DirectFunctionCall1(array_to_json, value));
-
-		if (strlen(list) <= VALUE_MAX_BYTES)
-		{
-			appendStringInfoString(json, list);
-			return;
-		}
-	}
-	getTypeOutputInfo(type, &output, &varlena);
-	append_string(json, OidOutputFunctionCall(output, value));
-}
-
-/*
- * Append those columns of a row that differ from the other row, as the JSON
- * object under this key.  Without another row, all that are not NULL.
- */
-static void
-append_row(StringInfo json, const char *key, HeapTuple row, HeapTuple other, TupleDesc desc)
-{
-	const char *separator = "";
-	int number;
-
-	if (row == NULL)
-		return;
-	appendStringInfo(json, ", \"%s\": {", key);
-	for (number = 1; number <= desc->natts; number++)
-	{
-		Form_pg_attribute attribute = TupleDescAttr(desc, number - 1);
-		bool isnull;
-		Datum value;
-
-		if (attribute->attisdropped)
-			continue;
-		value = heap_getattr(row, number, desc, &isnull);
-		if (other != NULL ? !differs(row, other, desc, number) : isnull)
-			continue;
-		appendStringInfoString(json, separator);
-		escape_json(json, NameStr(attribute->attname));
-		appendStringInfoString(json, ": ");
-		if (isnull)
-			appendStringInfoString(json, "null");
-		else
-			append_value(json, attribute->atttypid, value);
-		separator = ", ";
-	}
-	appendStringInfoChar(json, '}');
-}
-
-/*
- * What was done to the policy, as JSON; inside a section.  The session's style
- * of intervals does not get into the trail.  Token-shaped text in a scope is
- * masked at the end: the mask takes base62 away, never JSON's own characters.
- */
-static char *
-describe(const char *operation, HeapTuple before, HeapTuple after, TupleDesc desc)
-{
-	StringInfoData json;
-	bool isnull;
-	char *masked;
-
-	if (IntervalStyle != INTSTYLE_POSTGRES)
-		set_config_option("intervalstyle", "postgres", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
-						  true, 0, false);
-	initStringInfo(&json);
-	appendStringInfo(&json, "{\"operation\": \"%s\", \"policy\": ", operation);
-	append_string(
-		&json, TextDatumGetCString(column(before != NULL ? before : after, desc, "name", &isnull)));
-	append_row(&json, "old", before, after, desc);
-	append_row(&json, "new", after, before, desc);
-	appendStringInfoChar(&json, '}');
-
-	masked = palloc(json.len + 1);
-	tr_token_mask(json.data, json.len, masked);
-	return masked;
-}
-
-/*
- * Write the audit row.  The event begins outside of the section: the role in
- * it is the DBA's.
- */
-static void
-audit_change(const char *operation, HeapTuple before, HeapTuple after, TupleDesc desc)
-{
-	TrEvent event;
-	TrSection section;
-
-	tr_event_begin(&event, TR_EVENT_POLICY_CHANGED);
-	tr_section_begin(&section);
-	tr_audit_write(&event, describe(operation, before, after, desc));
-	tr_section_end(&section);
-}
-
 PG_FUNCTION_INFO_V1(tr_policy_audit);
 
 /*
- * SQL: trigger tr_policy_audit.  A restore brings the old trail with it, so it
- * adds nothing of its own: neither for a restored row nor for the shipped one
- * that had to go.
+ * SQL: trigger tr_policy_audit
  */
 Datum
 tr_policy_audit(PG_FUNCTION_ARGS)
 {
-	TriggerData *data = trigger_data(fcinfo);
-	TupleDesc desc = RelationGetDescr(data->tg_relation);
-	HeapTuple row = data->tg_trigtuple;
+	static const TrEditKey keys[] = {{"policy", "name"}};
 
-	if (tr_is_restore())
-		return PointerGetDatum(NULL);
-	if (TRIGGER_FIRED_BY_INSERT(data->tg_event))
-		audit_change("insert", NULL, row, desc);
-	else if (TRIGGER_FIRED_BY_DELETE(data->tg_event))
-		audit_change("delete", row, NULL, desc);
-	else if (edited(row, data->tg_newtuple, desc) ||
-			 differs(row, data->tg_newtuple, desc, SPI_fnumber(desc, "shipped")))
-		audit_change("update", row, data->tg_newtuple, desc);
+	tr_edit_audit(trigger_data(fcinfo), TR_EVENT_POLICY_CHANGED, keys, lengthof(keys));
 	return PointerGetDatum(NULL);
 }
