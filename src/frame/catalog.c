@@ -185,9 +185,13 @@ fill(TrCatalog *c)
 	c->policy_on_reuse = get_attnum(c->policy, "on_reuse");
 	c->policy_rotate_after = get_attnum(c->policy, "rotate_after");
 	c->policy_overlap_starts = get_attnum(c->policy, "overlap_starts");
+	c->policy_min_ttl = get_attnum(c->policy, "min_ttl");
+	c->risk_rule = get_relname_relid("risk_rule", schema);
+	c->risk_rule_pkey = get_relname_relid("risk_rule_pkey", schema);
 	c->token = relation_of(schema, "token");
 	c->token_pkey = relation_of(schema, "token_pkey");
 	c->token_family = relation_of(schema, "token_family");
+	c->token_client = relation_of(schema, "token_client");
 	c->cache = relation_of(schema, "token_cache");
 	c->cache_pkey = relation_of(schema, "token_cache_pkey");
 	c->pending = get_relname_relid("pending", schema);
@@ -199,6 +203,7 @@ fill(TrCatalog *c)
 	c->audit_pkey = relation_of(schema, "audit_pkey");
 	c->audit_seq = relation_of(schema, "audit_seq");
 	c->audit_segment = relation_of(schema, "audit_segment");
+	c->audit_history = get_relname_relid("audit_history", schema);
 	c->audit_seal = relation_of(schema, "audit_seal");
 	c->audit_seal_pkey = relation_of(schema, "audit_seal_pkey");
 	c->audit_sink = relation_of(schema, "audit_sink");

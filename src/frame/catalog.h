@@ -23,9 +23,13 @@ typedef struct TrCatalog
 	AttrNumber policy_on_reuse;		  /* added by 0.3, behind any that a DBA had */
 	AttrNumber policy_rotate_after;	  /* by 0.4; InvalidAttrNumber before */
 	AttrNumber policy_overlap_starts; /* likewise */
+	AttrNumber policy_min_ttl;		  /* likewise */
+	Oid risk_rule;					  /* likewise; InvalidOid before */
+	Oid risk_rule_pkey;
 	Oid token;
 	Oid token_pkey;
 	Oid token_family;
+	Oid token_client;
 	Oid cache;
 	Oid cache_pkey;
 	Oid pending; /* by 0.4; InvalidOid before */
@@ -37,6 +41,7 @@ typedef struct TrCatalog
 	Oid audit_pkey;
 	Oid audit_seq;
 	Oid audit_segment;
+	Oid audit_history; /* likewise */
 	Oid audit_seal;
 	Oid audit_seal_pkey;
 	Oid audit_sink;

@@ -45,6 +45,7 @@ typedef struct TrToken
 	uint8 predecessor[TR_ID_BYTES];
 	uint8 rotation_hash[TR_HASH_BYTES];
 	Interval *ttl; /* NULL: the policy's */
+	int risk;	   /* score that its life was shortened by; known while it is made only */
 	TimestampTz revoked_at;
 	text *revoked_reason;
 } TrToken;

@@ -65,14 +65,29 @@ tr_rows_seek(TrRows *rows, ScanKey keys, int nkeys)
 	MemoryContextSwitchTo(before);
 }
 
-bool
-tr_rows_next(TrRows *rows)
+/*
+ * The next row in either direction.
+ */
+static bool
+move(TrRows *rows, ScanDirection direction)
 {
 	MemoryContext before = MemoryContextSwitchTo(rows->context);
-	bool found = index_getnext_slot(rows->scan, ForwardScanDirection, rows->slot);
+	bool found = index_getnext_slot(rows->scan, direction, rows->slot);
 
 	MemoryContextSwitchTo(before);
 	return found;
+}
+
+bool
+tr_rows_next(TrRows *rows)
+{
+	return move(rows, ForwardScanDirection);
+}
+
+bool
+tr_rows_prior(TrRows *rows)
+{
+	return move(rows, BackwardScanDirection);
 }
 
 bool

@@ -69,6 +69,12 @@ extern void tr_rows_seek(TrRows *rows, ScanKey keys, int nkeys);
 extern bool tr_rows_next(TrRows *rows);
 
 /*
+ * The same from the last row on, backwards; a seek is followed by the one or the
+ * other.
+ */
+extern bool tr_rows_prior(TrRows *rows);
+
+/*
  * Lock the row in the slot and put its newest version there.  false: it is gone.
  */
 extern bool tr_rows_lock(TrRows *rows, LockTupleMode mode);

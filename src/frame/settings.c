@@ -19,6 +19,7 @@
 
 bool tr_rotation_enabled = true;
 bool tr_overlap_enforcement = true;
+bool tr_risk_enabled = true;
 int tr_leeway = 30;
 int tr_max_staleness = 300;
 int tr_worker_nap = 10000;
@@ -174,6 +175,9 @@ define_verdict_settings(void)
 							 "Overlap windows end; off: tokens that are rotating live to their own "
 							 "expiry.",
 							 NULL, &tr_overlap_enforcement, true, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("token_rotation.risk_enabled",
+							 "Risk rules shorten the lives of new tokens; off: none does.", NULL,
+							 &tr_risk_enabled, true, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("token_rotation.leeway",
 							"Clock tolerance, at most a tenth of a token's life.", NULL, &tr_leeway,
 							30 /* default */, 0 /* min */, 3600 /* max */, PGC_SIGHUP, GUC_UNIT_S,

@@ -26,6 +26,7 @@ typedef enum TrAuditOverflow
 
 extern bool tr_rotation_enabled;
 extern bool tr_overlap_enforcement;
+extern bool tr_risk_enabled;
 extern int tr_leeway;		 /* seconds */
 extern int tr_max_staleness; /* seconds; -1: standbys never answer stale */
 extern int tr_worker_nap;	 /* milliseconds */

@@ -15,6 +15,7 @@ CREATE TABLE token_rotation.policy (
     rotate_after interval,
     overlap_starts text COLLATE "C" NOT NULL DEFAULT 'rotation',
     warn_before interval[] NOT NULL DEFAULT '{}',
+    min_ttl interval,
     CONSTRAINT policy_pkey PRIMARY KEY (name),
     CONSTRAINT policy_name_check
         CHECK (name OPERATOR(pg_catalog.~) '^[a-z][a-z0-9_-]{0,62}$'),
@@ -50,7 +51,10 @@ CREATE TABLE token_rotation.policy (
         CHECK (pg_catalog.cardinality(warn_before) OPERATOR(pg_catalog.<=) 8
            AND pg_catalog.array_position(warn_before, NULL) IS NULL
            AND '1 second'::pg_catalog.interval OPERATOR(pg_catalog.<=) ALL (warn_before)
-           AND '100 years'::pg_catalog.interval OPERATOR(pg_catalog.>=) ALL (warn_before))
+           AND '100 years'::pg_catalog.interval OPERATOR(pg_catalog.>=) ALL (warn_before)),
+    CONSTRAINT policy_min_ttl_check
+        CHECK (min_ttl OPERATOR(pg_catalog.>=) '1 second'::pg_catalog.interval
+           AND min_ttl OPERATOR(pg_catalog.<=) '100 years'::pg_catalog.interval)
 );
 COMMENT ON TABLE token_rotation.policy IS
     'named rules for a kind of token; edited with plain SQL, each change is audited. Intervals count as PostgreSQL compares them: a month is 30 days, a day 24 hours';
@@ -68,6 +72,7 @@ COMMENT ON COLUMN token_rotation.policy.on_reuse IS 'what happens when a token t
 COMMENT ON COLUMN token_rotation.policy.rotate_after IS 'tr_rotate_due starts the rotation of a token at this age, if refresh_at is not earlier; NULL: at refresh_at';
 COMMENT ON COLUMN token_rotation.policy.overlap_starts IS 'when the overlap window opens: at the rotation, or at the first_use of the successor, until when the old token lives to its own expiry';
 COMMENT ON COLUMN token_rotation.policy.warn_before IS 'how long before a token without a successor ends the event expiring tells of it: up to 8 lead times, each told once';
+COMMENT ON COLUMN token_rotation.policy.min_ttl IS 'what risk rules shorten the ttl to at most; NULL, or as long as the ttl: they shorten nothing';
 
 INSERT INTO token_rotation.policy (name, ttl, shipped) VALUES
     ('default', '24 hours', true),

@@ -50,6 +50,12 @@ CREATE INDEX audit_segment ON token_rotation.audit (segment, xid);
 COMMENT ON INDEX token_rotation.audit_segment IS 'what a seal''s snapshot does not show';
 CREATE INDEX audit_rotated ON token_rotation.audit (token_ref) WHERE event OPERATOR(pg_catalog.=) 'rotated';
 COMMENT ON INDEX token_rotation.audit_rotated IS 'who rotated a token, and from where';
+CREATE INDEX audit_history ON token_rotation.audit (client_id, owner, event, at)
+    WHERE event IN ('reuse', 'leak') AND coalesce(reason, '') OPERATOR(pg_catalog.<>) 'rolled back'
+       OR event IN ('validation_refused', 'rotation_refused') AND detail IS NULL
+          AND reason IN ('expired', 'overlap_ended', 'replay_ended', 'revoked', 'cutoff', 'blocked', 'proof_required');
+COMMENT ON INDEX token_rotation.audit_history IS
+    'what counts as history for risk rules: reuses, leaks, and refusals that a holder of the secret got for what his token was';
 
 -- Starts at the installation's clock in microseconds and is not dumped, so
 -- that no row restored from another installation collides with a new one.  The

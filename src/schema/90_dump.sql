@@ -5,6 +5,7 @@
 -- Shipped policies come with the extension; edited ones are dumped.
 
 SELECT pg_catalog.pg_extension_config_dump('token_rotation.policy', 'WHERE NOT shipped');
+SELECT pg_catalog.pg_extension_config_dump('token_rotation.risk_rule', '');
 SELECT pg_catalog.pg_extension_config_dump('token_rotation.token', '');
 SELECT pg_catalog.pg_extension_config_dump('token_rotation.pending', '');
 SELECT pg_catalog.pg_extension_config_dump('token_rotation.cutoff', '');

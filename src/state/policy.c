@@ -119,6 +119,7 @@ read_row(TupleTableSlot *slot, TrPolicy *policy)
 	policy->on_reuse = read_on_reuse(slot);
 	policy->rotate_after = read_interval(slot, tr_catalog()->policy_rotate_after);
 	policy->first_use = read_first_use(slot);
+	policy->min_ttl = read_interval(slot, tr_catalog()->policy_min_ttl);
 }
 
 bool

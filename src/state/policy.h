@@ -26,6 +26,7 @@ typedef struct TrPolicy
 	char name[NAMEDATALEN];
 	char prefix[TR_PREFIX_MAX + 1];
 	int64 ttl;
+	int64 min_ttl; /* what risk leaves of it; PG_INT64_MAX: all */
 	int64 overlap;
 	int64 replay_window;
 	int64 refresh_before;

@@ -1,7 +1,7 @@
 /*
  * store.c
- *	  The table token: see store.h.  The only file, besides upkeep.c which fills
- *	  the cache from it, that knows its columns.
+ *	  The table token: see store.h.  The only file that knows the places of its
+ *	  columns, besides upkeep.c which fills the cache from it and store_client.c.
  */
 #include "postgres.h"
 

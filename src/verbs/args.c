@@ -7,6 +7,7 @@
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
+#include "utils/jsonb.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -18,6 +19,7 @@
 
 #define MAX_SCOPE_BYTES 255
 #define MAX_SCOPES_BYTES 4096
+#define MAX_METADATA_BYTES 4096
 
 Datum
 tr_arg(FunctionCallInfo fcinfo, int n, const char *name)
@@ -33,11 +35,8 @@ tr_arg_text(FunctionCallInfo fcinfo, int n)
 	return PG_ARGISNULL(n) ? NULL : PG_GETARG_TEXT_PP(n);
 }
 
-/*
- * Does masking change this text, so that it holds something token-shaped?
- */
-static bool
-holds_token(const char *value, size_t len)
+bool
+tr_holds_token(const char *value, size_t len)
 {
 	char *masked = palloc(len + 1);
 	size_t masked_len = tr_token_mask(value, len, masked);
@@ -57,7 +56,7 @@ tr_arg_client(FunctionCallInfo fcinfo, int n)
 		tr_raise_value("client_id has a wrong length",
 					   psprintf("It has %zu bytes; 1 to 255 are allowed.", len),
 					   "Pass a short, stable name of the client.");
-	if (holds_token(VARDATA_ANY(client), len))
+	if (tr_holds_token(VARDATA_ANY(client), len))
 		tr_raise_value("client_id holds a token", "Client ids are stored and shown in the clear.",
 					   "Pass the client's name, not its token.");
 	return client;
@@ -120,7 +119,7 @@ check_scope(const text *scope)
 					   "A scope has 1 to 255 printable ASCII characters without space, double "
 					   "quote and backslash (RFC 6749, section 3.3).",
 					   "Pass scopes like 'orders:read'.");
-	if (holds_token(VARDATA_ANY(scope), len))
+	if (tr_holds_token(VARDATA_ANY(scope), len))
 		tr_raise_value("scope holds a token", "Scopes are stored and shown in the clear.",
 					   "Pass the scope's name, not a token.");
 }
@@ -162,6 +161,22 @@ tr_arg_scopes(FunctionCallInfo fcinfo, int n)
 							   "Pass each scope once.");
 	}
 	return scopes;
+}
+
+Datum
+tr_arg_metadata(FunctionCallInfo fcinfo, int n)
+{
+	Jsonb *metadata = DatumGetJsonbP(tr_arg(fcinfo, n, "metadata"));
+
+	if (!JB_ROOT_IS_OBJECT(metadata))
+		tr_raise_value("metadata is not an object", "Another kind of JSON value was passed.",
+					   "Pass metadata like '{\"team\": \"billing\"}'.");
+	if (VARSIZE(metadata) > MAX_METADATA_BYTES)
+		tr_raise_value(
+			"metadata is too large",
+			psprintf("It takes %u bytes; 4096 are allowed.", (unsigned) VARSIZE(metadata)),
+			"Keep a key here and the data in a table of your own.");
+	return JsonbPGetDatum(metadata);
 }
 
 int32

@@ -55,6 +55,16 @@ extern int64 tr_arg_duration(FunctionCallInfo fcinfo, int n, const char *name);
 extern ArrayType *tr_arg_scopes(FunctionCallInfo fcinfo, int n);
 
 /*
+ * The metadata: a jsonb object of at most 4 kB.
+ */
+extern Datum tr_arg_metadata(FunctionCallInfo fcinfo, int n);
+
+/*
+ * Does a text hold something token-shaped, so that it must not be stored?
+ */
+extern bool tr_holds_token(const char *value, size_t len);
+
+/*
  * How many tokens a call may work on: 1 or more.
  */
 extern int32 tr_arg_max(FunctionCallInfo fcinfo, int n);

@@ -7,7 +7,6 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
-#include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
 #include "frame/caller.h"
@@ -23,27 +22,6 @@
 #include "verbs/mint.h"
 #include "verbs/note.h"
 #include "verbs/precommit.h"
-
-#define MAX_METADATA_BYTES 4096
-
-/*
- * The metadata: an object of at most 4 kB.
- */
-static Datum
-arg_metadata(FunctionCallInfo fcinfo, int n)
-{
-	Jsonb *metadata = DatumGetJsonbP(tr_arg(fcinfo, n, "metadata"));
-
-	if (!JB_ROOT_IS_OBJECT(metadata))
-		tr_raise_value("metadata is not an object", "Another kind of JSON value was passed.",
-					   "Pass metadata like '{\"team\": \"billing\"}'.");
-	if (VARSIZE(metadata) > MAX_METADATA_BYTES)
-		tr_raise_value(
-			"metadata is too large",
-			psprintf("It takes %u bytes; 4096 are allowed.", (unsigned) VARSIZE(metadata)),
-			"Keep a key here and the data in a table of your own.");
-	return JsonbPGetDatum(metadata);
-}
 
 /*
  * The shorter life that the issuer asks for; NULL: the policy's.
@@ -121,12 +99,9 @@ tr_issue(PG_FUNCTION_ARGS)
 	token.client_id = tr_arg_client(fcinfo, 0);
 	tr_mint_policy(tr_arg_name(fcinfo, 1, "policy"), &policy);
 	token.scopes = PointerGetDatum(tr_arg_scopes(fcinfo, 2));
-	token.metadata = arg_metadata(fcinfo, 3);
+	token.metadata = tr_arg_metadata(fcinfo, 3);
 	token.ttl = arg_ttl(fcinfo, 4, &policy);
-	if (!tr_policy_allows(&policy, DatumGetArrayTypeP(token.scopes)))
-		tr_raise_value("scope is not allowed",
-					   psprintf("Policy \"%s\" does not allow all of these scopes.", policy.name),
-					   "Ask for fewer scopes, or add them to the policy's allowed_scopes.");
+	tr_mint_check_scopes(&policy, token.scopes);
 	token.owner = cstring_to_text(tr_realm_of_caller());
 	token.policy = cstring_to_text(policy.name);
 	token.prefix = cstring_to_text(policy.prefix);

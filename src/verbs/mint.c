@@ -12,17 +12,33 @@
 #include "frame/token_hash.h"
 #include "frame/verdict.h"
 #include "verbs/mint.h"
+#include "verbs/risk.h"
+
+void
+tr_mint_find_policy(const char *name, TrPolicy *policy)
+{
+	if (*name == '\0' || !tr_policy_read(name, policy))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("policy \"%s\" does not exist", tr_shown(name)),
+						errdetail("The table token_rotation.policy has no such row."),
+						errhint("Insert it into token_rotation.policy, or name another.")));
+}
 
 void
 tr_mint_policy(const char *name, TrPolicy *policy)
 {
 	/* whoever deletes a policy waits for us, then sees our token */
 	LockRelationOid(tr_catalog()->token, RowExclusiveLock);
-	if (*name == '\0' || !tr_policy_read(name, policy))
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-						errmsg("policy \"%s\" does not exist", tr_shown(name)),
-						errdetail("The table token_rotation.policy has no such row."),
-						errhint("Insert it into token_rotation.policy, or name another.")));
+	tr_mint_find_policy(name, policy);
+}
+
+void
+tr_mint_check_scopes(const TrPolicy *policy, Datum scopes)
+{
+	if (!tr_policy_allows(policy, DatumGetArrayTypeP(scopes)))
+		tr_raise_value("scope is not allowed",
+					   psprintf("Policy \"%s\" does not allow all of these scopes.", policy->name),
+					   "Ask for fewer scopes, or add them to the policy's allowed_scopes.");
 }
 
 void
@@ -81,7 +97,7 @@ tr_mint_hashes(TrToken *token, const TrSecrets *secrets)
 bool
 tr_mint_life(TrToken *token, const TrPolicy *policy, TimestampTz now, TimestampTz family_birth)
 {
-	int64 ttl = policy->ttl;
+	int64 ttl = tr_risk_life(token, policy, now);
 	int64 own;
 
 	if (token->ttl != NULL && tr_interval_usec(token->ttl, &own))

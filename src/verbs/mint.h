@@ -19,9 +19,16 @@ typedef struct TrSecrets
 } TrSecrets;
 
 /*
- * Read a policy, after locking out its deletion; 42704 when it is unknown.
+ * Read a policy, after locking out its deletion; 42704 when it is unknown.  The
+ * second one locks nothing.
  */
 extern void tr_mint_policy(const char *name, TrPolicy *policy);
+extern void tr_mint_find_policy(const char *name, TrPolicy *policy);
+
+/*
+ * Raise 22023 unless the policy allows all of these scopes (text[]).
+ */
+extern void tr_mint_check_scopes(const TrPolicy *policy, Datum scopes);
 
 /*
  * Fill random bytes; raises 58000 when the system has none.
@@ -50,9 +57,10 @@ extern void tr_mint_derive(const char *proof, const uint8 *nonce, const uint8 *p
 extern void tr_mint_hashes(TrToken *token, const TrSecrets *secrets);
 
 /*
- * Start the life of a new token: active from now on for the policy's ttl, or
- * the record's own shorter one, bounded by the family's age.  false: the
- * family is too old for any more life.
+ * Start the life of a new token, whose client, realm, scopes and metadata are
+ * set: active from now on for the policy's ttl as the risk rules shorten it, or
+ * the record's own shorter one, bounded by the family's age.  false: the family
+ * is too old for any more life.
  */
 extern bool tr_mint_life(TrToken *token, const TrPolicy *policy, TimestampTz now,
 						 TimestampTz family_birth);

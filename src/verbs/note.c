@@ -41,6 +41,8 @@ tr_note_made(const TrToken *token, const TrToken *predecessor)
 	if (predecessor != NULL)
 		appendStringInfo(&json, ", \"overlap_ends_at\": \"%s\"",
 						 tr_event_moment(predecessor->life.overlap_ends_at));
+	if (token->risk > 0)
+		appendStringInfo(&json, ", \"risk\": %d", token->risk);
 	appendStringInfoChar(&json, '}');
 	return json.data;
 }
@@ -79,8 +81,12 @@ count_refusal(const char *name, TrReason reason, const TrToken *token)
 		tr_stats_add(counters, TR_STAT_LEAK_REFUSED, 1);
 }
 
-void
-tr_note_refusal(const char *name, TrReason reason, const TrToken *token, const text *origin)
+/*
+ * Record a refusal; detail is JSON, or empty.
+ */
+static void
+note(const char *name, TrReason reason, const TrToken *token, const text *origin,
+	 const char *detail)
 {
 	TrEvent event;
 	bool fail = tr_audit_overflow == TR_OVERFLOW_FAIL;
@@ -94,8 +100,21 @@ tr_note_refusal(const char *name, TrReason reason, const TrToken *token, const t
 	tr_note_begin(&event, name, token);
 	set_origin(&event, origin);
 	strlcpy(event.reason, tr_reason_text(reason), sizeof(event.reason));
+	strlcpy(event.detail, detail, sizeof(event.detail));
 	if (!tr_ring_put(&event, !fail) && fail)
 		tr_raise_ring_full();
+}
+
+void
+tr_note_refusal(const char *name, TrReason reason, const TrToken *token, const text *origin)
+{
+	note(name, reason, token, origin, "");
+}
+
+void
+tr_note_refusal_by_id(TrReason reason, const TrToken *token)
+{
+	note(TR_EVENT_ROTATION_REFUSED, reason, token, NULL, "{\"by\": \"operator\"}");
 }
 
 void

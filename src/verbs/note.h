@@ -16,8 +16,9 @@
 extern void tr_note_begin(TrEvent *event, const char *name, const TrToken *token);
 
 /*
- * What the trail says of a token that was made, as JSON: its policy and expiry, and
- * when the window of its predecessor (NULL: it has none) ends.
+ * What the trail says of a token that was made, as JSON: its policy and expiry,
+ * the risk where there was any, and when the window of its predecessor (NULL: it
+ * has none) ends.
  */
 extern char *tr_note_made(const TrToken *token, const TrToken *predecessor);
 
@@ -34,6 +35,11 @@ extern char *tr_note_window(const TrToken *token);
  */
 extern void tr_note_refusal(const char *name, TrReason reason, const TrToken *token,
 							const text *origin);
+
+/*
+ * The same for an operator's rotation by id, which proves nothing of its holder.
+ */
+extern void tr_note_refusal_by_id(TrReason reason, const TrToken *token);
 
 /*
  * The same for a validation, where the setting audit_validations asks for it.

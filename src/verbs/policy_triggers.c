@@ -114,6 +114,28 @@ has_live_token(Datum policy)
 }
 
 /*
+ * Raise where a policy has risk rules, which would be left behind and speak for
+ * a later one of its name.  Who inserts one locks the policy's row, and so have
+ * we: either he waits for us, or we for him.
+ */
+static void
+require_no_rules(Datum name)
+{
+	static TrSql sql = {
+		.text = "SELECT 1 FROM token_rotation.risk_rule r"
+				" WHERE r.policy OPERATOR(pg_catalog.=) $1 LIMIT 1",
+		.nargs = 1,
+		.types = {TEXTOID},
+	};
+
+	if (OidIsValid(tr_catalog()->risk_rule) && tr_sql_run(&sql, &name, NULL) != 0)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE),
+						errmsg("policy \"%s\" has risk rules", TextDatumGetCString(name)),
+						errdetail("At least one row of token_rotation.risk_rule names it."),
+						errhint("Delete its rules, or give them to another policy.")));
+}
+
+/*
  * Raise where a policy is in use: steps 2 of the protocol above.
  */
 static void
@@ -125,6 +147,7 @@ require_unused(HeapTuple row, TupleDesc desc, const char *hint)
 	bool in_use;
 
 	tr_section_begin(&section);
+	require_no_rules(name);
 	in_use = has_live_token(name);
 	if (!in_use)
 	{

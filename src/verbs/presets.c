@@ -3,8 +3,8 @@
  *	  What the presets validator, issuer, operator and auditor give: see
  *	  presets.h.
  *
- * A preset is a set of functions of its own and of readable relations.  The
- * functions of two presets never overlap, relations and schemas do; therefore
+ * A preset is a set of functions and of readable relations.  Functions that
+ * change something belong to one preset only, others may to several; therefore
  * taking a preset back leaves what another preset of the same role needs.
  * Which presets a role has is read off the privileges themselves: each preset
  * has a mark that no other gives.  What a role inherits, or has through
@@ -62,6 +62,7 @@ static const struct
 	{FUNCTION, "tr_issue", ISSUER},
 	{FUNCTION, "tr_rotate", ISSUER},
 	{FUNCTION, "tr_revoke", ISSUER},
+	{FUNCTION, "tr_explain_ttl", ISSUER | OPERATOR},
 	{FUNCTION, "tr_rotate_id", OPERATOR},
 	{FUNCTION, "tr_rotate_due", OPERATOR},
 	{FUNCTION, "tr_revoke_id", OPERATOR},
@@ -89,6 +90,7 @@ static const struct
 	{RELATION, "audit", OPERATOR | AUDITOR},
 	{RELATION, "audit_seal", AUDITOR},
 	{RELATION, "policy", OPERATOR | AUDITOR},
+	{RELATION, "risk_rule", OPERATOR | AUDITOR},
 	{RELATION, "cutoff", OPERATOR | AUDITOR},
 	{RELATION, "blocked_client", OPERATOR | AUDITOR},
 	{SEQUENCE, "audit_seq", AUDITOR},

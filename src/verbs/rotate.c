@@ -367,7 +367,6 @@ tr_rotate_id(PG_FUNCTION_ARGS)
 		reason = rotate_locked(&rotate);
 	tr_section_end(&section);
 	if (reason != TR_OK)
-		tr_note_refusal(TR_EVENT_ROTATION_REFUSED, reason,
-						reason == TR_UNKNOWN ? NULL : &rotate.token, NULL);
+		tr_note_refusal_by_id(reason, reason == TR_UNKNOWN ? NULL : &rotate.token);
 	return answer(fcinfo, &rotate, reason);
 }

@@ -27,7 +27,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use TokenRotation;
 
-my @tables = qw(policy token pending cutoff blocked_client audit audit_seal consumer);
+my @tables = qw(policy token pending cutoff blocked_client audit audit_seal consumer risk_rule);
 
 # How many rows each table has, and a digest of them all.  What the worker does
 # to usage meanwhile is left out.
@@ -58,8 +58,10 @@ $old->safe_psql('postgres', q{
 	UPDATE token_rotation.policy SET ttl = '30 days', overlap = '1 hour', replay_window = '1 day'
 	WHERE name = 'default';
 	INSERT INTO token_rotation.policy (name, ttl, overlap_starts) VALUES ('waits', '1 day', 'first_use');
-	INSERT INTO token_rotation.policy (name, prefix, ttl, rotation_proof, allowed_scopes)
-	VALUES ('custom', 'cst', '1 hour', 'rotation_key', ARRAY['read', 'write', 'with " and \ ']);
+	INSERT INTO token_rotation.policy (name, prefix, ttl, min_ttl, rotation_proof, allowed_scopes)
+	VALUES ('custom', 'cst', '1 hour', '10 minutes', 'rotation_key', ARRAY['read', 'write', 'with " and \ ']);
+	INSERT INTO token_rotation.risk_rule VALUES ('custom', 'scope', 'wr*', 40, '7 days', 1),
+		('internal', 'history', 'refusals', 100, '1 day', 3);
 	CREATE ROLE app; CREATE ROLE auditor;
 	SELECT tr_grant('app', 'issuer'), tr_grant('auditor', 'auditor')});
 my $custom = issue($old, q{'cust''omer', 'custom', '{read}', '{"a": "b c"}'});

@@ -76,10 +76,11 @@ my $grants = q{
 	ALTER ROLE issuer SET token_rotation.realm = shop;
 	ALTER ROLE operator SET token_rotation.realm = shop;
 	ALTER ROLE rival SET token_rotation.realm = rivals;
+	INSERT INTO token_rotation.risk_rule (policy, kind, pattern, score) VALUES ('internal', 'history', 'reuse', 50);
 	ALTER ROLE token_rotation_worker LOGIN};
 
 # Tokens of a realm: one rotated, whose nonce is there, one with a rotation key,
-# one revoked; a cutoff and a block.  Whatever text the realm chose has its name
+# one revoked, one leaked; a cutoff and a block.  Whatever text the realm chose has its name
 # in it.
 sub fill
 {
@@ -91,6 +92,7 @@ sub fill
 			tr_rotate(i.token, origin => '$realm origin') r,
 			tr_issue('$realm keyed', 'partner') k,
 			tr_issue('$realm gone') g, tr_revoke(g.token, '$realm reason') x,
+			tr_issue('$realm leaked') l, tr_report_leak(l.token) y,
 			tr_revoke_client('$realm cut', '$realm cutoff'), tr_block_client('$realm blocked')
 	}, undef, "SET token_rotation.realm = '$realm'");
 }

@@ -98,11 +98,18 @@ our %relations = (
 	},
 	policy => {
 		columns => [ qw(name prefix ttl overlap replay_window refresh_before max_family_age rotation_proof
-			allowed_scopes shipped on_reuse rotate_after overlap_starts warn_before) ],
+			allowed_scopes shipped on_reuse rotate_after overlap_starts warn_before min_ttl) ],
 		read => [ 'auditor', @members ],
 		sees => {},
 		set => q(ttl = '1 year'),
 		open => 1,    # no row security: its privileges are all there is
+	},
+	risk_rule => {
+		columns => [qw(policy kind pattern score within at_least)],
+		read => [ 'auditor', @members ],
+		sees => {},
+		set => 'score = 100',
+		open => 1,    # likewise
 	},
 );
 $relations{audit_sink} = {
@@ -152,6 +159,7 @@ my @view = qw(issuer operator auditor rival);
 our %functions = (
 	tr_validate => [ \@validate, q{SELECT 1 FROM tr_validate('%1') WHERE reason <> 'unknown'} ],
 	tr_validate_many => [ \@validate, q{SELECT 1 FROM tr_validate_many('{%1,%3,%4}') WHERE reason <> 'unknown'} ],
+	tr_explain_ttl => [ [qw(issuer operator rival)], q{SELECT 1 FROM tr_explain_ttl('shop leaked', 'internal') WHERE matched} ],
 	tr_issue => [ \@issue, q{SELECT 1 FROM tr_issue('own client') WHERE owner <> 'rivals'} ],
 	tr_rotate => [ \@issue, q{SELECT 1 FROM tr_rotate('%3', '%4') WHERE reason <> 'unknown'} ],
 	tr_revoke => [ \@issue, q{SELECT 1 WHERE tr_revoke('%1', NULL, true)} ],
@@ -184,6 +192,8 @@ our %functions = (
 	tr_grant => [ [], q{SELECT tr_grant(current_user, 'operator', 'shop')} ],
 	tr_ungrant => [ [], q{SELECT tr_ungrant('operator', 'operator', 'shop')} ],
 	tr_set_owner => [ [], q{SELECT tr_set_owner('shop', 'rivals')} ],
+	tr_risk_rule_guard => [ [], 'SELECT tr_risk_rule_guard()' ],
+	tr_risk_rule_audit => [ [], 'SELECT tr_risk_rule_audit()' ],
 	tr_policy_guard => [ [], 'SELECT tr_policy_guard()' ],
 	tr_policy_audit => [ [], 'SELECT tr_policy_audit()' ],
 	tr_token_guard => [ [], 'SELECT tr_token_guard()' ],
