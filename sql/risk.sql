@@ -232,7 +232,8 @@ SELECT n, r.* FROM (VALUES
     (20, 'regress_risk', 'history', 'dormancy', $$1, '101 years'$$, 'score, within'),
     (21, 'regress_risk', 'history', 'dormancy', '1, 0', 'score, at_least'),
     (22, 'regress_risk', 'history', 'dormancy', '1, 1001', 'score, at_least'),
-    (23, 'regress_risk', 'history', 'refusals', '1', 'score')) v (n, policy, kind, pattern, rest, columns),
+    (23, 'regress_risk', 'history', 'refusals', '1', 'score'), (24, 'regress_risk', 'scope', 'a b', '1', 'score'),
+    (25, 'regress_risk', 'scope', 'ü*', '1', 'score'), (26, 'regress_risk', 'classification', 'für uns *', '1', 'score')) v (n, policy, kind, pattern, rest, columns),
     regress.rule(policy, kind, pattern, rest, columns) r ORDER BY n;
 \x on
 SELECT * FROM regress.try($$INSERT INTO token_rotation.risk_rule VALUES ('regress_no_policy', 'scope', 'a', 1)$$);

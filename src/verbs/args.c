@@ -102,19 +102,28 @@ tr_arg_duration(FunctionCallInfo fcinfo, int n, const char *name)
 }
 
 /*
- * Check one scope against RFC 6749: %x21 / %x23-5B / %x5D-7E.
+ * RFC 6749: %x21 / %x23-5B / %x5D-7E.
+ */
+bool
+tr_is_scope(const char *name, size_t len)
+{
+	size_t i;
+
+	for (i = 0; i < len; i++)
+		if (name[i] < 0x21 || name[i] > 0x7e || name[i] == '"' || name[i] == '\\')
+			return false;
+	return len >= 1 && len <= MAX_SCOPE_BYTES;
+}
+
+/*
+ * Check one scope.
  */
 static void
 check_scope(const text *scope)
 {
-	const unsigned char *bytes = (const unsigned char *) VARDATA_ANY(scope);
 	size_t len = VARSIZE_ANY_EXHDR(scope);
-	size_t i;
 
-	for (i = 0; i < len; i++)
-		if (bytes[i] < 0x21 || bytes[i] > 0x7e || bytes[i] == '"' || bytes[i] == '\\')
-			break;
-	if (len < 1 || len > MAX_SCOPE_BYTES || i < len)
+	if (!tr_is_scope(VARDATA_ANY(scope), len))
 		tr_raise_value("scope is not valid",
 					   "A scope has 1 to 255 printable ASCII characters without space, double "
 					   "quote and backslash (RFC 6749, section 3.3).",

@@ -121,7 +121,7 @@ is_dormant(const text *client_id, const text *owner, TimestampTz since)
  * table's constraints looks at none of it.
  */
 static TimestampTz
-since(const TrRiskRule *rule, TimestampTz now)
+beginning(const TrRiskRule *rule, TimestampTz now)
 {
 	int64 within;
 
@@ -142,10 +142,10 @@ weigh(const TrRiskRule *rule, const TrToken *token, TimestampTz now)
 			return has_classification(rule, token->metadata);
 		case TR_RISK_REFUSALS:
 		case TR_RISK_REUSE:
-			return tr_risk_history(rule->kind, token->client_id, token->owner, since(rule, now),
+			return tr_risk_history(rule->kind, token->client_id, token->owner, beginning(rule, now),
 								   rule->at_least);
 		case TR_RISK_DORMANCY:
-			return is_dormant(token->client_id, token->owner, since(rule, now));
+			return is_dormant(token->client_id, token->owner, beginning(rule, now));
 	}
 	return false;
 }

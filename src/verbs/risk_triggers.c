@@ -62,6 +62,11 @@ check_pattern(const text *kind, const text *pattern)
 					   "It is a name of 1 to 255 bytes, or the beginning of one and a * at the "
 					   "end, and only there.",
 					   "Use a pattern like 'orders:read' or 'admin:*'.");
+	if (tr_risk_kind(kind, pattern, &found) && found == TR_RISK_SCOPE && !tr_is_scope(bytes, len))
+		tr_raise_value("pattern is not valid",
+					   "A scope has printable ASCII characters without "
+					   "space, double quote and backslash.",
+					   "Use a pattern like 'orders:read' or 'admin:*'.");
 	if (tr_holds_token(bytes, len))
 		tr_raise_value("pattern holds a token", "Rules are stored and shown in the clear.",
 					   "Use the name of a scope or a classification.");

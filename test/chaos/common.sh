@@ -126,6 +126,10 @@ chaos_init()
 		-- what the server starts of these may be claimed as long as the token lives
 		UPDATE token_rotation.policy SET rotate_after = '1 second', refresh_before = '1 day' WHERE name < 'chaos4';
 		UPDATE token_rotation.policy SET overlap_starts = 'first_use' WHERE name IN ('chaos1', 'chaos3', 'chaos5', 'chaos7');
+		-- history shortens some lives, to what no run lasts
+		UPDATE token_rotation.policy SET min_ttl = '12 hours' WHERE name IN ('chaos3', 'chaos4');
+		INSERT INTO token_rotation.risk_rule (policy, kind, pattern, score, within)
+		SELECT p, 'history', k, 40, '1 second' FROM unnest('{chaos3,chaos4}'::text[]) p, unnest('{refusals,reuse,dormancy}'::text[]) k;
 	END
 }
 

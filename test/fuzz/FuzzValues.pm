@@ -221,9 +221,9 @@ sub sensible
 	return token($pool) if $name eq 'rotation_key';
 	return pick('f', 'f', 't') if $name =~ /^(?:family|blocked)$/;
 	return pick(map { "client $_" } 1 .. 12) if $name eq 'client_id';
-	return pick(qw(default internal partner mobile low_latency fuzz_short fuzz_key fuzz_aged fuzz_scoped)) if $name eq 'policy';
+	return pick(qw(default internal partner mobile low_latency fuzz_short fuzz_key fuzz_aged fuzz_scoped fuzz_risk)) if $name eq 'policy';
 	return array_of(grep { chance(3) } @scopes) if $name eq 'scopes';
-	return pick('{}', '{"team": "billing"}') if $name eq 'metadata';
+	return pick('{}', '{"team": "billing"}', '{"classification": "secret"}') if $name eq 'metadata';
 	return pick('1 second', '1 minute', '10 minutes', '0') if $name eq 'by';
 	return pick('1 second', '0', undef, undef, undef, undef) if $name =~ /^(?:ttl|overlap)$/;
 	return pick('fuzz_spare_1', 'fuzz_spare_2', 'fuzz spare "3"') if $name =~ /^(?:role|realm|from|to)$/;

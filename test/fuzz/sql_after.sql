@@ -44,6 +44,11 @@ FROM (VALUES
                 c.rotated_at, c.overlap_ends_at, c.replay_ends_at)
             IS DISTINCT FROM (t.status, t.secret_hash, t.client_id, t.policy, t.owner, t.scopes, t.metadata, t.issued_at,
                 t.expires_at, t.rotated_at, t.overlap_ends_at, t.replay_ends_at)))),
+    ('a life is as short as the risk in its audit row', (
+        SELECT count(*) FROM t JOIN token_rotation.audit a ON a.event IN ('issued', 'rotated')
+            AND CASE a.event WHEN 'issued' THEN a.token_ref ELSE a.successor_ref END = t.ref
+        WHERE t.policy = 'fuzz_risk' AND t.expires_at - t.issued_at <> least(t.ttl,
+            interval '1 hour' - interval '40 minutes' * coalesce((a.detail ->> 'risk')::int, 0) / 100))),
     ('the audit trail is what was sealed', (
         SELECT count(*) FROM tr.tr_audit_verify() v WHERE NOT v.valid)),
     ('no function is open to who was granted nothing', (

@@ -37,7 +37,13 @@ INSERT INTO token_rotation.policy (name, ttl, overlap, replay_window, rotation_p
 VALUES ('fuzz_short', '3 seconds', '1 second', '1 second', 'token', NULL, NULL),
        ('fuzz_key', '1 hour', '10 seconds', '20 seconds', 'rotation_key', NULL, NULL),
        ('fuzz_aged', '1 minute', '0', '30 seconds', 'token', '90 seconds', NULL),
-       ('fuzz_scoped', '1 hour', '1 minute', '0', 'token', NULL, '{orders:read,orders:write}');
+       ('fuzz_scoped', '1 hour', '1 minute', '0', 'token', NULL, '{orders:read,orders:write}'),
+       ('fuzz_risk', '1 hour', '10 seconds', '20 seconds', 'token', NULL, NULL);
+UPDATE token_rotation.policy SET min_ttl = '20 minutes' WHERE name = 'fuzz_risk';
+INSERT INTO token_rotation.risk_rule (policy, kind, pattern, score, within, at_least)
+VALUES ('fuzz_risk', 'scope', 'orders:*', 30, '1 day', 1), ('fuzz_risk', 'scope', 'users:read', 20, '1 day', 1),
+       ('fuzz_risk', 'classification', 'secret', 60, '1 day', 1), ('fuzz_risk', 'history', 'refusals', 25, '1 minute', 3),
+       ('fuzz_risk', 'history', 'reuse', 40, '1 day', 1), ('fuzz_risk', 'history', 'dormancy', 10, '2 seconds', 1);
 
 -- Whoever puts this schema first must change nothing: each of its objects
 -- raises P0666 when it is used instead of the server's own.

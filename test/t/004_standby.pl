@@ -40,7 +40,9 @@ my $primary = new_node('primary',
 # windows that are open stay so, however slow the machine is
 value($primary, q{
 	UPDATE token_rotation.policy SET overlap = '2 hours', replay_window = '2 hours'
-	WHERE name IN ('default', 'partner')});
+	WHERE name IN ('default', 'partner');
+	INSERT INTO token_rotation.risk_rule (policy, kind, pattern, score, within)
+	SELECT 'default', 'history', k, 10, '100 years' FROM unnest('{dormancy,refusals}'::text[]) k});
 
 my $live = issue($primary, "'needle-client', scopes => '{read}', metadata => '{\"a\": 1}'");
 my $rotated = issue($primary, "'rotated'");
@@ -92,6 +94,8 @@ is(sqlstate_of($standby, 'SELECT * FROM token_rotation.token_cache'), '0A000', '
 is(pid_of($standby, 'token_rotation launcher'), '0', 'and no launcher');
 is(sqlstate_of($standby, 'SELECT * FROM token_rotation.audit, token_rotation.policy'), '00000',
 	'the trail and the policies can be read');
+is(value($standby, q{SELECT string_agg(concat_ws(' ', pattern, matched), ', ') FROM tr_explain_ttl('rotated') WHERE kind = 'history'}),
+	'dormancy f, refusals f', 'and risk is explained');
 
 # 2. Writing verbs
 

@@ -2,9 +2,9 @@
 #
 #  1. pg_restore --exit-on-error succeeds, serially and in parallel, and as a
 #     plain script with ON_ERROR_STOP: with an edited shipped policy, a custom
-#     one, tokens of every status, cutoffs, blocks and audit rows.
+#     one, risk rules, tokens of every status, cutoffs, blocks and audit rows.
 #  2. Row counts are equal; so are the rows themselves.
-#  3. Tokens are valid, revoked ones dead; policies, row security, privileges and
+#  3. Tokens are valid, revoked ones dead; policies, risk rules, row security, privileges and
 #     triggers are in force again.
 #  4. Inside an open replay window: unused successor, the same one with a new
 #     secret, `reissued`; used, replay_ended.  Nonces are in no dump.
@@ -61,7 +61,7 @@ $old->safe_psql('postgres', q{
 	INSERT INTO token_rotation.policy (name, prefix, ttl, min_ttl, rotation_proof, allowed_scopes)
 	VALUES ('custom', 'cst', '1 hour', '10 minutes', 'rotation_key', ARRAY['read', 'write', 'with " and \ ']);
 	INSERT INTO token_rotation.risk_rule VALUES ('custom', 'scope', 'wr*', 40, '7 days', 1),
-		('internal', 'history', 'refusals', 100, '1 day', 3);
+		('partner', 'history', 'refusals', 100, '1 day', 3);
 	CREATE ROLE app; CREATE ROLE auditor;
 	SELECT tr_grant('app', 'issuer'), tr_grant('auditor', 'auditor')});
 my $custom = issue($old, q{'cust''omer', 'custom', '{read}', '{"a": "b c"}'});
@@ -155,6 +155,9 @@ is(issue($new, "'new'", $db)->{expires_at} gt issue($new, "'new', 'partner'", $d
 	1, 'and in force');
 is(sqlstate_of($new, "DELETE FROM token_rotation.policy WHERE name = 'custom'", $db),
 	'55006', 'a policy in use cannot be deleted');
+is(value($new, q{SELECT expires_at - issued_at FROM tr_issue('new', 'custom', '{write}')}, $db),
+	'00:40:00', 'a risk rule shortens a life');
+is(sqlstate_of($new, 'TRUNCATE token_rotation.risk_rule', $db), '0A000', 'and is guarded');
 is(sqlstate_of($new, 'DELETE FROM token_rotation.audit', $db), '42501', 'the trail is append-only');
 is( sqlstate_of($new, q{
 		INSERT INTO token_rotation.audit (seq, at, event, actor, role, xid)

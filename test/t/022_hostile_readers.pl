@@ -182,6 +182,7 @@ $node->safe_psql('postgres', 'CREATE PUBLICATION everything FOR ALL TABLES');
 is( value($node, q{SELECT string_agg(tablename, ' ' ORDER BY tablename) FROM pg_publication_tables
 		WHERE schemaname = 'token_rotation'}),
 	'audit audit_seal audit_sink blocked_client consumer cutoff pending policy token told', 'FOR ALL TABLES: not the cache');
+	'audit audit_seal audit_sink blocked_client cutoff pending policy risk_rule token', 'FOR ALL TABLES: not the cache');
 my $create = q{SELECT count(*) FROM pg_create_logical_replication_slot('of_' || current_user, 'pgoutput')};
 for my $role (@ROLES)
 {

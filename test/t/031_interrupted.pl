@@ -1,6 +1,6 @@
 # Every verb interrupted while it waits for a lock that it needs.
 #
-#  1. Each verb, and each edit of a policy, by each lock that makes it wait: of a
+#  1. Each verb, and each edit of a policy or a risk rule, by each lock that makes it wait: of a
 #     table, of rows, and, where a new token has to look at the cutoffs again, of
 #     the cutoffs at COMMIT.  Ended there by lock_timeout, statement_timeout,
 #     pg_cancel_backend and pg_terminate_backend: an error, nothing is written,
@@ -40,7 +40,10 @@ $node->safe_psql('postgres', q{
 	CREATE ROLE app LOGIN;
 	SELECT tr_grant('app', p, 'shop') FROM unnest('{validator,issuer,operator,auditor}'::text[]) p;
 	ALTER ROLE app SET token_rotation.realm = shop;
-	INSERT INTO token_rotation.policy (name) VALUES ('edited'), ('unused')});
+	INSERT INTO token_rotation.policy (name) VALUES ('edited'), ('unused');
+	INSERT INTO token_rotation.policy (name, min_ttl) VALUES ('weighed', '1 hour');
+	INSERT INTO token_rotation.risk_rule (policy, kind, pattern, score) VALUES
+		('weighed', 'history', 'refusals', 30), ('weighed', 'history', 'dormancy', 30)});
 
 # Tokens of the realm.
 sub made
@@ -67,6 +70,8 @@ my @verbs = (
 		'app', 'ok revoked' ],
 	[ tr_effective_status => "SELECT status FROM token_rotation.tokens WHERE client_id = 'plain'", 'app', 'active' ],
 	[ tr_issue => q{SELECT owner FROM tr_issue('new', 'partner')}, 'app', 'shop' ],
+	[ 'tr_issue, weighed' => q{SELECT owner FROM tr_issue('plain', 'weighed')}, 'app', 'shop' ],
+	[ tr_explain_ttl => q{SELECT count(*) FROM tr_explain_ttl('plain', 'weighed')}, 'app', '3' ],
 	[ tr_rotate => "SELECT reason, replayed FROM tr_rotate('$keyed->{token}', '$keyed->{rotation_key}')", 'app', 'ok|f' ],
 	[ 'tr_rotate, again' => "SELECT reason, replayed FROM tr_rotate('$open->{token}')", 'app', 'ok|t' ],
 	[ tr_rotate_id => "SELECT reason FROM tr_rotate_id('$plain->{token_id}')", 'app', 'ok' ],
@@ -90,13 +95,19 @@ my @verbs = (
 	[ 'insert a policy' => q{INSERT INTO token_rotation.policy (name) VALUES ('inserted') RETURNING name}, undef, 'inserted' ],
 	[ 'update a policy' => q{UPDATE token_rotation.policy SET ttl = '2 hours' WHERE name = 'edited' RETURNING name},
 		undef, 'edited' ],
-	[ 'delete a policy' => q{DELETE FROM token_rotation.policy WHERE name = 'unused' RETURNING name}, undef, 'unused' ]);
-my %reads = map { $_ => 1 } qw(tr_validate tr_validate_many tr_effective_status), 'tr_rotate, again';
+	[ 'delete a policy' => q{DELETE FROM token_rotation.policy WHERE name = 'unused' RETURNING name}, undef, 'unused' ],
+	[ 'insert a rule' => q{INSERT INTO token_rotation.risk_rule (policy, kind, pattern, score)
+		VALUES ('edited', 'scope', 'a', 1) RETURNING policy}, undef, 'edited' ],
+	[ 'update a rule' => q{UPDATE token_rotation.risk_rule SET score = 20 WHERE pattern = 'refusals' RETURNING policy},
+		undef, 'weighed' ],
+	[ 'delete a rule' => q{DELETE FROM token_rotation.risk_rule WHERE pattern = 'dormancy' RETURNING policy}, undef,
+		'weighed' ]);
+my %reads = map { $_ => 1 } qw(tr_validate tr_validate_many tr_effective_status tr_explain_ttl), 'tr_rotate, again';
 # tr_sweep records an expired token without an audit row
 my %no_trail = (%reads, tr_sweep => 1);
 # what somebody else holds is left for the next time
 my %skips_locked = map { $_ => 1 } qw(tr_sweep tr_prune tr_rotate_due);
-my %looks_again = map { $_ => 1 } qw(tr_issue tr_rotate tr_rotate_id);
+my %looks_again = map { $_ => 1 } qw(tr_issue tr_rotate tr_rotate_id), 'tr_issue, weighed';
 
 # The locks.
 my %locks = (
@@ -105,6 +116,7 @@ my %locks = (
 	'audit' => 'LOCK TABLE token_rotation.audit',
 	'cutoff' => 'LOCK TABLE token_rotation.cutoff, token_rotation.blocked_client',
 	'policy' => 'LOCK TABLE token_rotation.policy',
+	'risk_rule' => 'LOCK TABLE token_rotation.risk_rule',
 	'rows of token' => 'SELECT count(*) FROM (SELECT 1 FROM token_rotation.token FOR UPDATE) x',
 	'rows of token_cache' => 'SELECT count(*) FROM (SELECT 1 FROM token_rotation.token_cache FOR UPDATE) x',
 	'the cutoffs at COMMIT' => q{SELECT tr_revoke_client('somebody else')});

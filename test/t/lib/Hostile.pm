@@ -177,6 +177,7 @@ sub digest
 			SELECT concat_ws(' ', 'token', to_jsonb(t) - 'first_used_at' - 'last_used_at') FROM token_rotation.token t
 			UNION ALL SELECT concat_ws(' ', 'cache', token_id, status, nonce, secret_hash) FROM token_rotation.token_cache
 			UNION ALL SELECT concat_ws(' ', 'policy', p) FROM token_rotation.policy p
+			UNION ALL SELECT concat_ws(' ', 'risk rule', r) FROM token_rotation.risk_rule r
 			UNION ALL SELECT concat_ws(' ', 'cutoff', c) FROM token_rotation.cutoff c
 			UNION ALL SELECT concat_ws(' ', 'block', b) FROM token_rotation.blocked_client b
 			UNION ALL SELECT concat_ws(' ', 'audit', a) FROM token_rotation.audit a WHERE event NOT LIKE '%refused'

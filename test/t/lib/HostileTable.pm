@@ -175,7 +175,7 @@ our %functions = (
 	tr_cancel_rotation => [ \@operate, q{SELECT 1 WHERE tr_cancel_rotation('%2')} ],
 	tr_report_leak => [ \@operate, q{SELECT 1 FROM tr_report_leak('%1') r WHERE r IS NULL} ],
 	tr_sweep => [ \@operate, q{SELECT 1 WHERE tr_sweep() <> 0} ],
-	tr_prune => [ \@operate, q{SELECT 1 WHERE tr_prune(now()) > 1} ],    # its own revoked one
+	tr_prune => [ \@operate, q{SELECT 1 WHERE tr_prune(now()) > 2} ],    # its own revoked ones
 	tr_effective_status => [ \@view, q{SELECT 1 WHERE tr_effective_status('active', 'shop', 'shop cut', 'default',
 		now(), now() + '1 hour', NULL, NULL) IS NOT NULL} ],
 	tr_token_display => [ \@view, q{SELECT 1 WHERE tr_token_display('trk', '%2') = ''} ],
