@@ -1,5 +1,7 @@
 -- Risk rules: what shortens a life, by how much, and what does not.
 SET search_path = tr, public;
+ALTER SYSTEM SET token_rotation.worker_nap = '200ms';
+SELECT pg_reload_conf();
 SELECT coalesce(max(seq), 0) AS mark FROM token_rotation.audit \gset
 -- Between 110 and 10 minutes a point of the score is a minute.
 INSERT INTO token_rotation.policy (name, ttl, min_ttl, overlap, replay_window) VALUES
@@ -167,7 +169,6 @@ SELECT regress.wait_for(format($$SELECT last_used_at IS NOT NULL FROM token_rota
 SELECT * FROM regress.life('risk waker');
 SELECT valid FROM tr_validate(:'awake');
 SELECT * FROM regress.life('risk waker');
-SELECT regress.wake();
 SELECT regress.wait_for(format($$SELECT last_used_at > clock_timestamp() - '30 minutes'::interval FROM token_rotation.token_cache WHERE token_id = %L$$, :'awake_id'));
 SELECT last_used_at < clock_timestamp() - '40 minutes'::interval AS older FROM token_rotation.token WHERE token_id = :'awake_id';
 SELECT * FROM regress.life('risk waker');
@@ -323,3 +324,5 @@ SELECT tr_ungrant('regress_risk_issuer', 'issuer', 'regress_risk_realm');
 DROP OWNED BY regress_risk_dba;
 DROP ROLE regress_risk_realm, regress_risk_issuer, regress_risk_dba;
 DROP FUNCTION regress.life, regress.rule;
+ALTER SYSTEM RESET token_rotation.worker_nap;
+SELECT pg_reload_conf();
