@@ -39,6 +39,7 @@
 #define TR_EVENT_POLICY_CHANGED "policy_changed"
 #define TR_EVENT_KEY_CHANGED "key_changed"
 #define TR_EVENT_RISK_RULE_CHANGED "risk_rule_changed"
+#define TR_EVENT_SCHEDULE_CHANGED "schedule_changed"
 #define TR_EVENT_PRUNED "pruned"
 #define TR_EVENT_AUDIT_PRUNED "audit_pruned"
 #define TR_EVENT_OWNER_CHANGED "owner_changed"

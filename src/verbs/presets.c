@@ -65,6 +65,9 @@ static const struct
 	{FUNCTION, "tr_explain_ttl", ISSUER | OPERATOR},
 	{FUNCTION, "tr_rotate_id", OPERATOR},
 	{FUNCTION, "tr_rotate_due", OPERATOR},
+	{FUNCTION, "tr_schedule", OPERATOR},
+	{FUNCTION, "tr_unschedule", OPERATOR},
+	{FUNCTION, "tr_schedules", OPERATOR},
 	{FUNCTION, "tr_revoke_id", OPERATOR},
 	{FUNCTION, "tr_revoke_client", OPERATOR},
 	{FUNCTION, "tr_revoke_policy", OPERATOR},
@@ -87,6 +90,7 @@ static const struct
 	{RELATION, "unclaimed", READERS},
 	{RELATION_FUNCTION, "expiring", READERS},
 	{RELATION, "consumers", OPERATOR | AUDITOR},
+	{RELATION, "schedules", OPERATOR},
 	{RELATION, "audit", OPERATOR | AUDITOR},
 	{RELATION, "audit_seal", AUDITOR},
 	{RELATION, "policy", OPERATOR | AUDITOR},
@@ -214,9 +218,10 @@ tr_preset_any(Oid role)
 }
 
 /*
- * The only place in the extension where SQL is built: its parts are keywords of
- * this folder and names that the server has quoted.  The level of messages is
- * put back by the section's end: that a call repeats another one is no news.
+ * The only place where the extension runs SQL that it has built: its parts are
+ * keywords of this folder and names that the server has quoted.  The level of
+ * messages is put back by the section's end: that a call repeats another one is no
+ * news.
  */
 void
 tr_grant_run(bool give, const char *what, const char *role, const char *options)

@@ -61,6 +61,13 @@ our %relations = (
 		set => q(owner = 'x'),
 		view => 1,
 	},
+	schedules => {
+		columns => [ qw(policy schedule active job_id database username last_run_at last_status last_message) ],
+		read => [@members],
+		sees => {},
+		set => q(policy = 'x'),
+		view => 1,
+	},
 	audit => {
 		columns => [ qw(seq at event client_id owner token_ref successor_ref actor role application_name
 			client_addr origin reason detail xid segment) ],
@@ -165,6 +172,9 @@ our %functions = (
 	tr_revoke => [ \@issue, q{SELECT 1 WHERE tr_revoke('%1', NULL, true)} ],
 	tr_rotate_id => [ \@operate, q{SELECT 1 FROM tr_rotate_id('%2') WHERE reason <> 'unknown'} ],
 	tr_rotate_due => [ \@operate, 'SELECT 1 FROM tr_rotate_due()' ],
+	tr_schedule => [ \@operate, q{SELECT tr_schedule('default', '* * * * *')} ],
+	tr_unschedule => [ \@operate, q{SELECT tr_unschedule('default')} ],
+	tr_schedules => [ \@operate, 'SELECT 1 FROM tr_schedules()' ],
 	tr_revoke_id => [ \@operate, q{SELECT 1 WHERE tr_revoke_id('%2', NULL, true) <> 0} ],
 	tr_revoke_client => [ \@operate, q{SELECT 1 WHERE tr_revoke_client('shop client') IS NULL} ],
 	tr_revoke_policy => [ \@operate, q{SELECT 1 WHERE tr_revoke_policy('default') IS NULL} ],
