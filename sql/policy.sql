@@ -23,6 +23,7 @@ INSERT INTO token_rotation.policy (name, ttl, overlap) VALUES ('regress_p', '1 m
 INSERT INTO token_rotation.policy (name, ttl, overlap) VALUES ('regress_p', '1 minute', '-1 second');
 INSERT INTO token_rotation.policy (name, rotation_proof) VALUES ('regress_p', 'none');
 INSERT INTO token_rotation.policy (name, allowed_scopes) VALUES ('regress_p', '{a,NULL}');
+INSERT INTO token_rotation.policy (name, degraded_scopes) VALUES ('regress_p', '{a,NULL}');
 \set VERBOSITY default
 
 -- The DBA's edits.  He cannot set the mark; an edit clears it, an update that
@@ -32,7 +33,7 @@ INSERT INTO token_rotation.policy (name, ttl, overlap, replay_window, allowed_sc
 VALUES ('regress_p', '1 hour', '1 minute', '1 minute', '{read,"say \"hi\""}', true)
 RETURNING name, shipped;
 UPDATE token_rotation.policy SET shipped = true WHERE name = 'regress_p' RETURNING name, shipped;
-UPDATE token_rotation.policy SET ttl = '2 hours', allowed_scopes = NULL WHERE name = 'regress_p';
+UPDATE token_rotation.policy SET ttl = '2 hours', allowed_scopes = NULL, degraded_scopes = '{}' WHERE name = 'regress_p';
 UPDATE token_rotation.policy SET name = 'regress_q' WHERE name = 'regress_p' RETURNING name;
 BEGIN;
 UPDATE token_rotation.policy SET ttl = ttl, prefix = 'trk' WHERE name = 'internal' RETURNING shipped;

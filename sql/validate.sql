@@ -163,6 +163,10 @@ SELECT regress.wait_for(format('SELECT count(*) = 2 FROM token_rotation.token_ca
 SELECT count(*) AS changed FROM (
     (SELECT * FROM verdict EXCEPT SELECT s.n, v.* FROM sample s, tr_validate(s.token) v)) c;
 
+-- Degraded scopes mean nothing on a primary that can write.
+INSERT INTO token_rotation.policy (name, degraded_scopes) VALUES ('regress_degraded', '{}');
+SELECT v.reason, v.scopes FROM tr_issue('validate degraded', 'regress_degraded', '{read}') i, tr_validate(i.token) v;
+
 SELECT tr_block_client('validate blocked', false);
 DELETE FROM token_rotation.cutoff WHERE subject LIKE 'validate%';
 DELETE FROM token_rotation.token WHERE client_id LIKE 'validate%';

@@ -188,6 +188,7 @@ fill(TrCatalog *c)
 	c->policy_min_ttl = get_attnum(c->policy, "min_ttl");
 	c->risk_rule = get_relname_relid("risk_rule", schema);
 	c->risk_rule_pkey = get_relname_relid("risk_rule_pkey", schema);
+	c->policy_degraded_scopes = get_attnum(c->policy, "degraded_scopes");
 	c->token = relation_of(schema, "token");
 	c->token_pkey = relation_of(schema, "token_pkey");
 	c->token_family = relation_of(schema, "token_family");

@@ -54,6 +54,7 @@ typedef struct TrCatalog
 	AttrNumber cache_family_id;
 	AttrNumber cache_rotation_key;
 	AttrNumber segment_of_audit;
+	AttrNumber policy_degraded_scopes; /* 0: not yet, before 0.4 */
 } TrCatalog;
 
 /*

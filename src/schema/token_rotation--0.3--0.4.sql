@@ -25,6 +25,11 @@ ALTER TABLE token_rotation.policy ADD COLUMN overlap_starts text COLLATE "C" NOT
         CHECK (overlap_starts IN ('rotation', 'first_use'));
 COMMENT ON COLUMN token_rotation.policy.overlap_starts IS 'when the overlap window opens: at the rotation, or at the first_use of the successor, until when the old token lives to its own expiry';
 
+ALTER TABLE token_rotation.policy ADD COLUMN degraded_scopes text[],
+    ADD CONSTRAINT policy_degraded_scopes_check
+        CHECK (pg_catalog.array_position(degraded_scopes, NULL) IS NULL);
+COMMENT ON COLUMN token_rotation.policy.degraded_scopes IS 'the scopes that tokens of this policy keep on a standby, and while the circuit is open; a standby older than max_staleness accepts them for these; NULL: all, and none when it is that old';
+
 -- A window that the server opens has no rotation yet.
 ALTER TABLE token_rotation.token DROP CONSTRAINT token_overlap_check, DROP CONSTRAINT token_rotating_check,
     ADD CONSTRAINT token_overlap_check

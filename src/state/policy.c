@@ -220,22 +220,54 @@ tr_policy_allows(const TrPolicy *policy, ArrayType *scopes)
 	return true;
 }
 
-ArrayType *
-tr_policy_allowed(const TrPolicy *policy, ArrayType *scopes)
+/*
+ * Those of the scopes that are among these, in their order.
+ */
+static ArrayType *
+intersect(ArrayType *scopes, ArrayType *among)
 {
-	Datum *allowed;
-	Datum *asked;
 	int nallowed;
 	int nasked;
+	Datum *allowed = elements(among, &nallowed);
+	Datum *asked = elements(scopes, &nasked);
 	int kept = 0;
 	int i;
 
-	if (policy->allowed_scopes == NULL)
-		return scopes;
-	allowed = elements(policy->allowed_scopes, &nallowed);
-	asked = elements(scopes, &nasked);
 	for (i = 0; i < nasked; i++)
 		if (contains(allowed, nallowed, asked[i]))
 			asked[kept++] = asked[i];
 	return construct_array(asked, kept, TEXTOID, -1, false, TYPALIGN_INT);
+}
+
+ArrayType *
+tr_policy_allowed(const TrPolicy *policy, ArrayType *scopes)
+{
+	return policy->allowed_scopes == NULL ? scopes : intersect(scopes, policy->allowed_scopes);
+}
+
+bool
+tr_policy_degrade(const text *name, Snapshot snapshot, Datum *scopes)
+{
+	const TrCatalog *catalog = tr_catalog();
+	bool isnull = true;
+	bool found;
+	Datum among = (Datum) 0;
+	ScanKeyData key;
+	TrRows rows;
+
+	if (catalog->policy_degraded_scopes == InvalidAttrNumber)
+		return false;
+	tr_key_text(&key, 1, PointerGetDatum(name));
+	tr_rows_begin_at(&rows, catalog->policy, catalog->policy_pkey, 1, snapshot);
+	tr_rows_seek(&rows, &key, 1);
+	found = tr_rows_next(&rows);
+	if (found)
+		among = slot_getattr(rows.slot, catalog->policy_degraded_scopes, &isnull);
+	if (!isnull)
+		*scopes =
+			PointerGetDatum(intersect(DatumGetArrayTypeP(*scopes), DatumGetArrayTypeP(among)));
+	else if (!found)
+		*scopes = PointerGetDatum(construct_empty_array(TEXTOID));
+	tr_rows_end(&rows);
+	return !isnull;
 }

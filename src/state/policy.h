@@ -9,6 +9,7 @@
 
 #include "datatype/timestamp.h"
 #include "utils/array.h"
+#include "utils/snapshot.h"
 
 #include "core/token_text.h"
 
@@ -58,5 +59,13 @@ extern bool tr_policy_allows(const TrPolicy *policy, ArrayType *scopes);
  * Those of the scopes that are allowed, in their order.
  */
 extern ArrayType *tr_policy_allowed(const TrPolicy *policy, ArrayType *scopes);
+
+/*
+ * What a token of this policy may still do in degraded mode: on a standby, and
+ * while the circuit is open.  Takes away from its scopes what is not among the
+ * policy's degraded_scopes, read under the caller's fresh snapshot.  false: the
+ * policy says nothing of that, and they stay; or it is gone, and none do.
+ */
+extern bool tr_policy_degrade(const text *name, Snapshot snapshot, Datum *scopes);
 
 #endif /* TR_POLICY_H */

@@ -6,6 +6,9 @@
  * read under one snapshot taken now, so that no isolation level hides a
  * revocation.  Nothing is written: it works in READ ONLY transactions and on
  * hot standbys.
+ *
+ * Degraded mode.  On a standby a token keeps only those of its scopes that its
+ * policy allows then (degraded_scopes).  A standby that is too far behind accepts no others.
  */
 #include "postgres.h"
 
@@ -29,6 +32,7 @@
 #include "frame/visits.h"
 #include "state/cache.h"
 #include "state/cutoff.h"
+#include "state/policy.h"
 #include "state/stats.h"
 #include "state/store.h"
 #include "verbs/args.h"
@@ -49,6 +53,7 @@ typedef struct Validation
 	uint8 id[TR_ID_BYTES];
 	TrToken token;
 	TimestampTz valid_until;
+	bool degraded; /* its scopes are what degraded mode leaves */
 } Validation;
 
 /*
@@ -117,6 +122,7 @@ count_verdict(const Validation *validation, TimestampTz now)
 static void
 weigh(const TrPresented *presented, TimestampTz now, bool standby, Validation *validation)
 {
+	bool degraded = standby;
 	TrToken *token = &validation->token;
 	TrRules rules = tr_rules();
 	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
@@ -133,6 +139,8 @@ weigh(const TrPresented *presented, TimestampTz now, bool standby, Validation *v
 		tr_cutoff_apply(token, snapshot);
 		validation->reason = tr_life_verdict(&token->life, now, &rules);
 		validation->valid_until = tr_life_valid_until(&token->life, &rules);
+		if (degraded && validation->reason == TR_OK)
+			validation->degraded = tr_policy_degrade(token->policy, snapshot, &token->scopes);
 	}
 	UnregisterSnapshot(snapshot);
 }
@@ -149,16 +157,21 @@ validate(const text *value, const text *origin, Validation *validation)
 
 	validation->proven = false;
 	validation->looked_up = false;
+	validation->degraded = false;
 	validation->parsed = tr_present(value, &presented);
 	if (!validation->parsed)
 		validation->reason = TR_MALFORMED;
 	else
 	{
 		memcpy(validation->id, presented.text.id, TR_ID_BYTES);
-		if (standby && is_stale(now))
+		weigh(&presented, now, standby, validation);
+		/* what it knows is too old to accept by, unless a policy says so, or to refuse */
+		if (standby && !validation->degraded && is_stale(now))
+		{
 			validation->reason = TR_STALE;
-		else
-			weigh(&presented, now, standby, validation);
+			validation->proven = false;
+			validation->looked_up = false;
+		}
 	}
 	count_verdict(validation, now);
 

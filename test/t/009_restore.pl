@@ -62,6 +62,8 @@ $old->safe_psql('postgres', q{
 	VALUES ('custom', 'cst', '1 hour', '10 minutes', 'rotation_key', ARRAY['read', 'write', 'with " and \ ']);
 	INSERT INTO token_rotation.risk_rule VALUES ('custom', 'scope', 'wr*', 40, '7 days', 1),
 		('partner', 'history', 'refusals', 100, '1 day', 3);
+	INSERT INTO token_rotation.policy (name, prefix, ttl, rotation_proof, allowed_scopes, degraded_scopes)
+	VALUES ('custom', 'cst', '1 hour', 'rotation_key', ARRAY['read', 'write', 'with " and \ '], '{read}');
 	CREATE ROLE app; CREATE ROLE auditor;
 	SELECT tr_grant('app', 'issuer'), tr_grant('auditor', 'auditor')});
 my $custom = issue($old, q{'cust''omer', 'custom', '{read}', '{"a": "b c"}'});

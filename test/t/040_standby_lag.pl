@@ -6,7 +6,9 @@
 #     A standby that applies late by intention answers what was true then, or
 #     `stale` where that is too long ago.
 #  2. A standby whose primary is gone goes stale, and stays so over a restart;
-#     with the primary it is fresh again, without a change of any token.
+#     with the primary it is fresh again, without a change of any token.  Tokens
+#     whose policy has degraded_scopes are accepted for these all the while; of a
+#     policy that is not there no scope is left.
 #  3. Recovery conflicts fail closed.  With max_standby_streaming_delay = 0 a
 #     session with an old snapshot, and one in mid-validation, meet VACUUM, an
 #     exclusive lock, TRUNCATE, and DROP EXTENSION: they get an error or the right
@@ -34,6 +36,32 @@ my $primary = new_node('primary', streaming => 1, conf => "autovacuum = off\n");
 my @tokens = map { issue($primary, "'client $_', 'partner'") } 0 .. 59;
 my $live = shift @tokens;
 my $checks = 0;
+
+# Tokens with the scopes write and read, by what their policies leave of them.
+$primary->safe_psql('postgres', q{
+	INSERT INTO token_rotation.policy (name, degraded_scopes)
+	VALUES ('some', '{read,list}'), ('none', '{}'), ('all', NULL), ('gone', NULL)});
+my %degraded = map { $_ => issue($primary, "'degraded', '$_', '{write,read}'") } qw(some none all gone);
+my $ended = issue($primary, q{'ended', 'some', '{read}'});
+$primary->safe_psql('postgres', qq{
+	SELECT tr_revoke('$ended->{token}');
+	ALTER TABLE token_rotation.policy DISABLE TRIGGER policy_guard;
+	DELETE FROM token_rotation.policy WHERE name = 'gone';
+	ALTER TABLE token_rotation.policy ENABLE ALWAYS TRIGGER policy_guard});
+
+# What each of them says.
+sub degraded_are
+{
+	my ($node, $name, %expected) = @_;
+
+	for my $policy (sort keys %expected)
+	{
+		my $verdict = validate($node, $degraded{$policy}{token});
+
+		is(join(' ', $verdict->{reason}, @{ $verdict->{scopes} // [] }), $expected{$policy}, "$name: $policy");
+	}
+	return;
+}
 
 sub standby_of
 {
@@ -127,6 +155,9 @@ set_conf($standby, 'recovery_min_apply_delay' => '0', 'token_rotation.max_stalen
 value($primary, 'SELECT pg_current_xact_id()');
 caught_up($primary, $standby);
 is(verdict($standby, $live->{token}), 'ok', 'with the delay the staleness goes');
+degraded_are($primary, 'degraded_scopes on the primary', map { $_ => 'ok write read' } keys %degraded);
+degraded_are($standby, 'degraded_scopes on a standby', some => 'ok read', none => 'ok', all => 'ok write read', gone => 'ok');
+is(verdict($standby, $ended->{token}), 'revoked', 'they revive nothing');
 
 # 2. The primary is gone
 
@@ -139,6 +170,11 @@ poll($standby, 'without a primary: stale', "SELECT reason = 'stale' FROM tr_vali
 $standby->restart;
 is((aged($standby, $live))[1], 'stale', 'also after a restart');
 is((aged($standby, $revoked))[1], 'stale', 'for every token');
+degraded_are($standby, 'stale', some => 'ok read', none => 'ok', all => 'stale', gone => 'stale');
+is(verdict($standby, $ended->{token}), 'stale', 'but to accept by degraded_scopes, nothing is told');
+is(verdict($standby, $degraded{some}{token} =~ s/.(.{6})$/x$1/r), 'malformed', 'what is wrong by itself is told');
+is(value($standby, "SELECT string_agg(key, ' ') FROM jsonb_each(jsonb_strip_nulls((SELECT to_jsonb(v) FROM tr_validate('$degraded{all}{token}') v)))"),
+	'valid reason token_id', 'stale tells nothing else');
 set_conf($standby, 'token_rotation.max_staleness' => '15s');
 $primary->start;
 poll($standby, 'with the primary: fresh again, by its heartbeat',

@@ -105,7 +105,7 @@ our %relations = (
 	},
 	policy => {
 		columns => [ qw(name prefix ttl overlap replay_window refresh_before max_family_age rotation_proof
-			allowed_scopes shipped on_reuse rotate_after overlap_starts warn_before min_ttl) ],
+			allowed_scopes shipped on_reuse rotate_after overlap_starts warn_before min_ttl degraded_scopes) ],
 		read => [ 'auditor', @members ],
 		sees => {},
 		set => q(ttl = '1 year'),
