@@ -76,6 +76,10 @@ pin_settings(void)
 	if (strcmp(namespace_search_path, PINNED_SEARCH_PATH) != 0)
 		set_config_option("search_path", PINNED_SEARCH_PATH, PGC_USERSET, PGC_S_SESSION,
 						  GUC_ACTION_SAVE, true, 0, false);
+	/* a full tablespace of the caller's is not for our statements to run into */
+	if (*temp_tablespaces != '\0')
+		set_config_option("temp_tablespaces", "", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true,
+						  0, false);
 	if (!row_security)
 		set_config_option("row_security", "on", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true,
 						  0, false);

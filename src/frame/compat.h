@@ -39,6 +39,13 @@
 #define TR_MEMBERSHIP_OPTIONS ""
 #endif
 
+/* 18: what this setting says is declared in a header. */
+#if PG_VERSION_NUM >= 180000
+#include "commands/tablespace.h"
+#else
+extern PGDLLIMPORT char *temp_tablespaces;
+#endif
+
 /* 18: index_beginscan takes room for instrumentation. */
 #if PG_VERSION_NUM >= 180000
 #define tr_index_beginscan(heap, index, snapshot, nkeys)                                           \

@@ -54,6 +54,8 @@
 #define TR_EVENT_LEAK_REFUSED "leak_refused"
 #define TR_EVENT_EVENTS_LOST "events_lost"
 #define TR_EVENT_CLOCK_SET_BACK "clock_set_back"
+#define TR_EVENT_CIRCUIT_OPENED "circuit_opened"
+#define TR_EVENT_CIRCUIT_CLOSED "circuit_closed"
 
 typedef struct TrEvent
 {

@@ -22,6 +22,8 @@ bool tr_overlap_enforcement = true;
 bool tr_risk_enabled = true;
 int tr_leeway = 30;
 int tr_max_staleness = 300;
+int tr_circuit_threshold = 5;
+int tr_circuit_timeout = 30;
 int tr_worker_nap = 10000;
 int tr_max_workers = 2;
 int tr_ring_size = 1024;
@@ -187,6 +189,15 @@ define_verdict_settings(void)
 							"-1 switches this off.", &tr_max_staleness, 300 /* default */,
 							-1 /* min */, INT_MAX / 1000 /* max */, PGC_SIGHUP, GUC_UNIT_S, NULL,
 							NULL, NULL);
+	DefineCustomIntVariable("token_rotation.circuit_threshold",
+							"Writes in a row that fail because of the storage until rotation "
+							"answers disabled.",
+							"0 switches this off.", &tr_circuit_threshold, 5 /* default */,
+							0 /* min */, 1000 /* max */, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("token_rotation.circuit_timeout",
+							"Time after which it is tried whether a rotation works again.", NULL,
+							&tr_circuit_timeout, 30 /* default */, 1 /* min */, 3600 /* max */,
+							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 	DefineCustomStringVariable(
 		"token_rotation.not_before", "Nothing issued before this moment is valid.",
 		"With a UTC offset; empty: unset.", &not_before_text, "" /* default */, PGC_SIGHUP, 0,

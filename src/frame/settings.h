@@ -40,6 +40,9 @@ extern char *tr_realm;		 /* "": the current user */
 extern char *tr_key_file;	 /* "": none */
 extern char *tr_key_command; /* "": none */
 
+extern int tr_circuit_threshold; /* failures; 0: the circuit never opens */
+extern int tr_circuit_timeout;	 /* seconds */
+
 /*
  * Define them all; called from _PG_init while the postmaster preloads.
  */

@@ -5,9 +5,11 @@
 #include "postgres.h"
 
 #include "executor/spi.h"
+#include "utils/plancache.h"
 #include "utils/snapmgr.h"
 
 #include "frame/caller.h"
+#include "frame/circuit.h"
 #include "frame/sql.h"
 
 /*
@@ -21,6 +23,43 @@ prepare(TrSql *sql)
 	if (plan == NULL || SPI_keepplan(plan) != 0)
 		elog(ERROR, "could not prepare \"%s\": %s", sql->text, SPI_result_code_string(SPI_result));
 	sql->plan = plan;
+	sql->writes = linitial_node(CachedPlanSource, SPI_plan_get_plan_sources(plan))->commandTag !=
+				  CMDTAG_SELECT;
+}
+
+/*
+ * Run a prepared statement under this snapshot.
+ */
+static int
+execute(const TrSql *sql, Datum *values, const char *nulls, Snapshot snapshot)
+{
+	return SPI_execute_snapshot(sql->plan, values, nulls, snapshot, InvalidSnapshot, false, true,
+								0);
+}
+
+/*
+ * The same for one that writes, whose failure and success the circuit wants to know.
+ */
+static int
+execute_write(const TrSql *sql, Datum *values, const char *nulls, Snapshot snapshot)
+{
+	MemoryContext context = CurrentMemoryContext;
+	int code;
+
+	PG_TRY();
+	{
+		code = execute(sql, values, nulls, snapshot);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		tr_circuit_failed();
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	if (SPI_processed > 0)
+		tr_circuit_wrote();
+	return code;
 }
 
 uint64
@@ -35,8 +74,8 @@ tr_sql_run(TrSql *sql, Datum *values, const char *nulls)
 		prepare(sql);
 
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	code =
-		SPI_execute_snapshot(sql->plan, values, nulls, snapshot, InvalidSnapshot, false, true, 0);
+	code = sql->writes ? execute_write(sql, values, nulls, snapshot)
+					   : execute(sql, values, nulls, snapshot);
 	UnregisterSnapshot(snapshot);
 	if (code < 0)
 		elog(ERROR, "could not run \"%s\": %s", sql->text, SPI_result_code_string(code));

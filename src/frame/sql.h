@@ -20,6 +20,7 @@ typedef struct TrSql
 	int nargs;
 	Oid types[TR_SQL_MAX_ARGS];
 	SPIPlanPtr plan; /* starts as NULL */
+	bool writes;	 /* known once it is prepared */
 } TrSql;
 
 /*

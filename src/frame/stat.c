@@ -45,6 +45,7 @@ tr_stat_name(TrStat stat, const char **event, const char **reason)
 		[TR_STAT_VISIT_LOCKED] = {"visit", "locked"},
 		[TR_STAT_VISIT_FAILED] = {"visit", "failed"},
 		[TR_STAT_AUDIT_FILE_FAILED] = {"audit_file", "failed"},
+		[TR_STAT_CIRCUIT_OPENED] = {TR_EVENT_CIRCUIT_OPENED, NULL},
 	};
 	static const char *const with_reason[] = {
 		TR_EVENT_VALIDATED, "leeway", TR_EVENT_ROTATION_REFUSED, TR_EVENT_REVOCATION_REFUSED};

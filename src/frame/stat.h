@@ -48,8 +48,9 @@ typedef enum TrStat
 	TR_STAT_VISIT_LOCKED,
 	TR_STAT_VISIT_FAILED,
 	TR_STAT_AUDIT_FILE_FAILED,
+	TR_STAT_CIRCUIT_OPENED,
 } TrStat;
-#define TR_STAT_COUNT (TR_STAT_AUDIT_FILE_FAILED + 1)
+#define TR_STAT_COUNT (TR_STAT_CIRCUIT_OPENED + 1)
 
 /*
  * How the view calls it; reason may be NULL.

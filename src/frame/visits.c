@@ -68,6 +68,9 @@ reset(TrDatabase *entry, Oid database)
 	pg_atomic_init_u64(&entry->lost_junk, 0);
 	pg_atomic_init_u64(&entry->lost_usage, 0);
 	pg_atomic_init_u64(&entry->clock_reached, 0);
+	pg_atomic_init_u32(&entry->circuit.open, 0);
+	pg_atomic_init_u32(&entry->circuit.failures, 0);
+	SpinLockInit(&entry->circuit.lock);
 }
 
 void
@@ -85,6 +88,7 @@ tr_visits_shmem_init(void)
 	pg_atomic_init_u64(&tr_visits->planned, (uint64) TR_FOREVER);
 	pg_atomic_init_u64(&tr_visits->reached, 0);
 	pg_atomic_init_u64(&tr_visits->behind, 0);
+	pg_atomic_init_u32(&tr_visits->read_only, 0);
 	for (i = 0; i < TR_MAX_DATABASES; i++)
 		reset(&tr_visits->databases[i], InvalidOid);
 }

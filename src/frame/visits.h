@@ -16,6 +16,7 @@
 #include "port/atomics.h"
 
 #include "core/token_text.h"
+#include "frame/circuit.h"
 
 /* How many databases can be known; "200 databases" is the size to hold. */
 #define TR_MAX_DATABASES 1024
@@ -63,6 +64,8 @@ typedef struct TrDatabase
 	pg_atomic_uint64 lost_junk;
 	pg_atomic_uint64 lost_usage;
 	pg_atomic_uint64 clock_reached; /* TimestampTz before the clock was set back; 0: told */
+
+	TrCircuit circuit; /* has a lock of its own: frame/circuit.h */
 } TrDatabase;
 
 /* What a probe wants to know. */

@@ -15,10 +15,11 @@
 
 typedef struct TrVisits
 {
-	Latch *launcher;		  /* read without a lock; a process latch is never freed */
-	pg_atomic_uint64 planned; /* TimestampTz: when the launcher looks again */
-	pg_atomic_uint64 reached; /* TimestampTz that the clock was last set back from */
-	pg_atomic_uint64 behind;  /* what it lacks since */
+	Latch *launcher;			/* read without a lock; a process latch is never freed */
+	pg_atomic_uint64 planned;	/* TimestampTz: when the launcher looks again */
+	pg_atomic_uint64 reached;	/* TimestampTz that the clock was last set back from */
+	pg_atomic_uint64 behind;	/* what it lacks since */
+	pg_atomic_uint32 read_only; /* 1: the server's configuration makes transactions so */
 
 	/* Under the lock. */
 	int used; /* entries in use lie below this one */

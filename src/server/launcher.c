@@ -41,6 +41,7 @@
 #include "utils/wait_event.h"
 
 #include "core/lifecycle.h"
+#include "frame/circuit.h"
 #include "frame/settings.h"
 #include "frame/visits.h"
 #include "server/clock.h"
@@ -340,6 +341,7 @@ turn(void)
 	reap(now);
 	take_stock();
 	tr_clock_watch();
+	tr_circuit_set_read_only(DefaultXactReadOnly);
 	wake = Min(wake, beat(now));
 	wake = Min(wake, send_workers(now));
 	pgstat_report_stat(false);

@@ -24,6 +24,7 @@
 #include "frame/stop_point.h"
 #include "frame/visits.h"
 #include "server/cache_steps.h"
+#include "server/circuit_step.h"
 #include "server/step.h"
 #include "server/tasks.h"
 #include "state/audit.h"
@@ -459,6 +460,8 @@ tr_tasks_run(const char **doing)
 
 	here->first_step = 0;
 	tr_step_visit_begins();
+	*doing = "looking after the circuit";
+	tr_circuit_keep();
 	for (done = 0; done < (int) lengthof(steps); done++)
 	{
 		int i = (first + done) % (int) lengthof(steps);

@@ -7,6 +7,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 
+#include "frame/circuit.h"
 #include "frame/settings.h"
 #include "frame/stop_point.h"
 #include "frame/xact.h"
@@ -38,6 +39,7 @@ _PG_init(void)
 	tr_redact_install();
 	tr_shmem_install();
 	tr_xact_init();
+	tr_circuit_init();
 	tr_cutoff_init();
 	tr_precommit_init();
 	tr_use_init();

@@ -22,6 +22,7 @@
 
 #include "frame/caller.h"
 #include "frame/catalog.h"
+#include "frame/circuit.h"
 #include "frame/keys.h"
 #include "frame/settings.h"
 #include "frame/visits.h"
@@ -355,6 +356,8 @@ tr_health(PG_FUNCTION_ARGS)
 	look_at_tables(&health, standby);
 	look_at_trail(&health, standby);
 	look_at_keys(&health);
+	complain(&health, tr_circuit_is_open(), CRITICAL, "circuit_open");
+	complain(&health, tr_circuit_read_only(), WARNING_LEVEL, "read_only");
 	complain(&health, !tr_rotation_enabled, WARNING_LEVEL, "rotation_disabled");
 	complain(&health, !tr_overlap_enforcement, WARNING_LEVEL, "overlap_not_enforced");
 

@@ -55,8 +55,15 @@ tr_present_raise_disabled(void)
 }
 
 bool
+tr_present_read_id(const uint8 *id, TrToken *token)
+{
+	return tr_store_read_now(id, token) && tr_realm_visible(token->owner);
+}
+
+bool
 tr_present_lock_id(const uint8 *id, TrToken *token)
 {
 	/* it may be given to another realm while we wait */
-	return tr_store_read_now(id, token) && tr_realm_visible(token->owner) && tr_store_lock(id, token) && tr_realm_visible(token->owner);
+	return tr_present_read_id(id, token) && tr_store_lock(id, token) &&
+		   tr_realm_visible(token->owner);
 }

@@ -52,8 +52,13 @@ extern TrReason tr_present_read(const text *value, TrPresented *presented, TrTok
 pg_noreturn extern void tr_present_raise_disabled(void);
 
 /*
- * Lock a token that an operator names by its id.  false: unknown, or of a realm
- * that he is not a member of, whose tokens he must not even lock.
+ * Read a token that an operator names by its id.  false: unknown, or of a realm
+ * that he is not a member of.
+ */
+extern bool tr_present_read_id(const uint8 *id, TrToken *token);
+
+/*
+ * The same, and lock it; one of another realm must not even be locked.
  */
 extern bool tr_present_lock_id(const uint8 *id, TrToken *token);
 

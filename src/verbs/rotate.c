@@ -5,7 +5,8 @@
  * A holder's rotation goes through these steps:
  *
  * 1. The secret, and the rotation key where one is needed, are matched without
- *	  a lock, so that nobody without them can lock or write anything.
+ *	  a lock, so that nobody without them can lock or write anything.  While the
+ *	  circuit is open (frame/circuit.h), nobody with them does either.
  * 2. The family is locked.  Of several rotations of one token the first makes
  *	  the successor; the others wait here and find it made.
  * 3. The lifecycle decides over what is true now: make, replay or refuse.  What
@@ -24,6 +25,7 @@
 #include "frame/activity.h"
 #include "frame/caller.h"
 #include "frame/catalog.h"
+#include "frame/circuit.h"
 #include "frame/settings.h"
 #include "frame/stop_point.h"
 #include "frame/token_hash.h"
@@ -219,6 +221,7 @@ static TrReason
 rotate_locked(TrRotate *rotate)
 {
 	TrRules rules = tr_rules();
+	TrRotation rotation;
 	TrReason reason;
 	TrLife life;
 
@@ -229,7 +232,13 @@ rotate_locked(TrRotate *rotate)
 	life = rotate->token.life;
 	if (rotate->by_id)
 		life.replay_ends_at = TR_NEVER;
-	switch (tr_life_rotation(&life, rotate->now, &rules, &reason))
+	rotation = tr_life_rotation(&life, rotate->now, &rules, &reason);
+	if (rotation != TR_ROTATION_REFUSE && !tr_circuit_enter())
+	{
+		rotate->held_up = true;
+		return TR_DISABLED;
+	}
+	switch (rotation)
 	{
 		case TR_ROTATION_MAKE:
 			return make_successor(rotate);
@@ -298,8 +307,8 @@ rotate_held(const text *value, const text *key, TrRotate *rotate, bool *proven)
 	*proven = reason == TR_OK;
 	if (reason == TR_OK)
 		reason = match_rotation_key(key, &presented_key, &rotate->token);
-	if (reason != TR_OK)
-		return reason;
+	if (reason != TR_OK || rotate->held_up)
+		return reason == TR_OK ? TR_DISABLED : reason;
 
 	tr_section_begin(&section);
 	/* while we waited for the lock the token may have been given a new secret */
@@ -317,6 +326,37 @@ rotate_held(const text *value, const text *key, TrRotate *rotate, bool *proven)
 	return reason;
 }
 
+/*
+ * Begin a rotation.  While it is held up nothing is written, so that it is
+ * answered in a read-only transaction, too.
+ */
+static void
+begin(TrRotate *rotate, const char *verb)
+{
+	tr_catalog();
+	rotate->held_up = tr_circuit_refuses();
+	if (!rotate->held_up)
+		tr_xact_writes(verb);
+}
+
+/*
+ * Record a refusal; proven: the secret matched.  Not that of the open circuit,
+ * for as long as nothing can be written, the ring would be full of them.  A reuse
+ * has its own event.
+ */
+static void
+note_refusal(const TrRotate *rotate, TrReason reason, bool proven)
+{
+	const TrToken *token = proven ? &rotate->token : NULL;
+
+	if (reason == TR_OK || reason == TR_REUSE)
+		return;
+	if (rotate->held_up && reason == TR_DISABLED)
+		tr_stats_add(tr_stats_of(rotate->token.policy), TR_STAT_ROTATION_REFUSED + reason, 1);
+	else
+		tr_note_refusal(TR_EVENT_ROTATION_REFUSED, reason, token, rotate->origin);
+}
+
 PG_FUNCTION_INFO_V1(tr_rotate);
 
 /*
@@ -330,16 +370,32 @@ tr_rotate(PG_FUNCTION_ARGS)
 	bool proven;
 
 	tr_activity_mask();
-	tr_catalog();
-	tr_xact_writes("tr_rotate()");
+	begin(&rotate, "tr_rotate()");
 	arg_overlap(fcinfo, 2, &rotate);
 	rotate.origin = tr_arg_text(fcinfo, 3);
 	reason = rotate_held(tr_arg_text(fcinfo, 0), tr_arg_text(fcinfo, 1), &rotate, &proven);
-	/* a reuse has its own event */
-	if (reason != TR_OK && reason != TR_REUSE)
-		tr_note_refusal(TR_EVENT_ROTATION_REFUSED, reason, proven ? &rotate.token : NULL,
-						rotate.origin);
+	note_refusal(&rotate, reason, proven);
 	return answer(fcinfo, &rotate, reason);
+}
+
+/*
+ * The same for an operator.
+ */
+static TrReason
+rotate_by_id(const uint8 *id, TrRotate *rotate)
+{
+	TrReason reason = TR_UNKNOWN;
+	TrSection section;
+
+	if (rotate->held_up)
+		return tr_present_read_id(id, &rotate->token) ? TR_DISABLED : TR_UNKNOWN;
+	tr_section_begin(&section);
+	if (tr_present_lock_id(id, &rotate->token))
+		reason = tr_token_hash_check_row(&rotate->token);
+	if (reason == TR_OK)
+		reason = rotate_locked(rotate);
+	tr_section_end(&section);
+	return reason;
 }
 
 PG_FUNCTION_INFO_V1(tr_rotate_id);
@@ -353,10 +409,8 @@ tr_rotate_id(PG_FUNCTION_ARGS)
 	TrRotate rotate = {.by_id = true};
 	const uint8 *id;
 	TrReason reason;
-	TrSection section;
 
-	tr_catalog();
-	tr_xact_writes("tr_rotate_id()");
+	begin(&rotate, "tr_rotate_id()");
 	id = (const uint8 *) DatumGetPointer(tr_arg(fcinfo, 0, "token_id"));
 	arg_overlap(fcinfo, 1, &rotate);
 
@@ -368,5 +422,7 @@ tr_rotate_id(PG_FUNCTION_ARGS)
 	tr_section_end(&section);
 	if (reason != TR_OK)
 		tr_note_refusal_by_id(reason, reason == TR_UNKNOWN ? NULL : &rotate.token);
+	reason = rotate_by_id(id, &rotate);
+	note_refusal(&rotate, reason, reason != TR_UNKNOWN);
 	return answer(fcinfo, &rotate, reason);
 }

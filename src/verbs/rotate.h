@@ -27,6 +27,7 @@ typedef struct TrRotate
 	TrSecrets secrets; /* the successor's */
 	bool replayed;
 	bool pending; /* the successor waits for its first use */
+	bool held_up; /* by the circuit: refused if the proof is right */
 } TrRotate;
 
 /*

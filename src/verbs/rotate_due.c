@@ -19,6 +19,7 @@
 #include "core/lifecycle.h"
 #include "frame/caller.h"
 #include "frame/catalog.h"
+#include "frame/circuit.h"
 #include "frame/settings.h"
 #include "frame/stop_point.h"
 #include "frame/token_hash.h"
@@ -160,10 +161,13 @@ tr_rotate_due(PG_FUNCTION_ARGS)
 	List *all = NIL;
 	TrSection section;
 	ListCell *cell;
+	bool held_up;
 	int32 max;
 
 	tr_catalog();
-	tr_xact_writes("tr_rotate_due()");
+	held_up = tr_circuit_refuses();
+	if (!held_up)
+		tr_xact_writes("tr_rotate_due()");
 	max = tr_arg_max(fcinfo, 1);
 	InitMaterializedSRF(fcinfo, 0);
 
@@ -174,7 +178,7 @@ tr_rotate_due(PG_FUNCTION_ARGS)
 
 		tr_mint_policy(policy, &known);
 	}
-	if (tr_rotation_enabled)
+	if (tr_rotation_enabled && !held_up && tr_circuit_enter())
 		all = start_due(policy, tr_realm_array_of_caller(), max);
 	tr_section_end(&section);
 

@@ -7,8 +7,9 @@
  * revocation.  Nothing is written: it works in READ ONLY transactions and on
  * hot standbys.
  *
- * Degraded mode.  On a standby a token keeps only those of its scopes that its
- * policy allows then (degraded_scopes).  A standby that is too far behind accepts no others.
+ * Degraded mode.  On a standby, and on a primary that cannot write (the circuit
+ * is open), a token keeps only those of its scopes that its policy allows then
+ * (degraded_scopes).  A standby that is too far behind accepts no others.
  */
 #include "postgres.h"
 
@@ -26,6 +27,7 @@
 
 #include "frame/activity.h"
 #include "frame/catalog.h"
+#include "frame/circuit.h"
 #include "frame/settings.h"
 #include "frame/stop_point.h"
 #include "frame/verdict.h"
@@ -122,7 +124,7 @@ count_verdict(const Validation *validation, TimestampTz now)
 static void
 weigh(const TrPresented *presented, TimestampTz now, bool standby, Validation *validation)
 {
-	bool degraded = standby;
+	bool degraded = standby || tr_circuit_is_open();
 	TrToken *token = &validation->token;
 	TrRules rules = tr_rules();
 	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());

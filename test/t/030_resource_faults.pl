@@ -1,6 +1,7 @@
 # Resources that run out: an error or a correct answer, nothing half written, and
 # the server recovers by itself.  (A full ring: 007_rings.pl; locks that are
-# waited for in vain: 031_interrupted.pl.)
+# waited for in vain: 031_interrupted.pl; the circuit breaker, which is off in 3:
+# 083_circuit.pl.)
 #
 #  1. No slot for a worker: verdicts are right, verbs work, what waits is kept,
 #     the log is not flooded; with a slot again, the worker comes.
@@ -30,43 +31,6 @@ use Time::HiRes ();
 use TokenRotation;
 
 my $calls = 0;
-
-# What does not belong together: a token without its audit row or the reverse, a
-# rotation without a successor or the reverse, a cache that contradicts.
-sub halves
-{
-	my ($node, $db) = @_;
-
-	return value($node, q{
-		WITH t AS (SELECT *, sha256(uuid_send(token_id)) AS ref FROM token_rotation.token),
-			a AS (SELECT * FROM token_rotation.audit)
-		SELECT coalesce(string_agg(what || ' ' || n, ', '), '') FROM (
-			SELECT 'tokens made without a row', count(*) FROM t WHERE NOT EXISTS (SELECT FROM a
-				WHERE event = 'issued' AND token_ref = ref OR event = 'rotated' AND successor_ref = ref)
-			UNION ALL SELECT 'rows without a token', count(*) FROM a WHERE event IN ('issued', 'rotated')
-				AND NOT EXISTS (SELECT FROM t WHERE ref = coalesce(successor_ref, token_ref))
-			UNION ALL SELECT 'revoked without a row', count(*) FROM t WHERE status = 'revoked' AND NOT EXISTS
-				(SELECT FROM a WHERE event = 'revoked' AND token_ref = ref
-				OR event = 'rotation_cancelled' AND successor_ref = ref)
-			UNION ALL SELECT 'revocations of what lives', count(*) FROM a WHERE event = 'revoked'
-				AND EXISTS (SELECT FROM t WHERE ref = token_ref AND status <> 'revoked')
-			UNION ALL SELECT 'rotated without a successor', count(*) FROM t WHERE rotated_at IS NOT NULL
-				AND NOT EXISTS (SELECT FROM t s WHERE s.predecessor_id = t.token_id)
-			UNION ALL SELECT 'successors of none', count(*) FROM t WHERE predecessor_id IS NOT NULL
-				AND NOT EXISTS (SELECT FROM t p WHERE p.token_id = t.predecessor_id AND p.rotated_at IS NOT NULL)
-			UNION ALL SELECT 'contradictions of the cache', count(*) FROM token_rotation.token_cache c
-				WHERE c.status IS NOT NULL AND NOT EXISTS (SELECT FROM t WHERE t.token_id = c.token_id
-				AND t.status = c.status AND t.secret_hash = c.secret_hash)
-		) x (what, n) WHERE n > 0}, $db);
-}
-
-sub is_whole
-{
-	my ($node, $name, $db) = @_;
-
-	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	return is(halves($node, $db), '', "$name: nothing is half");
-}
 
 # Each verb once in a session, on tokens of its own, each call in its own
 # transaction.  Returns the SQLSTATEs by verb; wrong answers are failed tests.
@@ -261,7 +225,7 @@ sub free_disk
 # 3. The table space is full
 
 mkdir "$disk/space" or die "$disk/space: $!";
-$node = new_node('space_full', extension => 0, conf => "token_rotation.worker_nap = '500ms'\n");
+$node = new_node('space_full', extension => 0, conf => "token_rotation.worker_nap = '500ms'\ntoken_rotation.circuit_threshold = 0\n");
 $node->safe_psql('postgres', "CREATE TABLESPACE small LOCATION '$disk/space'");
 $node->safe_psql('postgres', 'CREATE DATABASE small TABLESPACE small');
 install($node, 'small');

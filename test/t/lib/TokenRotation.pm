@@ -20,7 +20,7 @@ our @EXPORT = qw(
   poll set_conf pid_of audit_count nonces
   level level_is wait_trusted hold_audit release
   worker_comes worker_stays_away workers_at_next_start
-  kill_and_wait logged log_position fill_disk
+  kill_and_wait is_whole logged log_position fill_disk
 );
 
 # Every test's database, unless it says otherwise.
@@ -333,6 +333,43 @@ sub kill_and_wait
 	kill('KILL', $pid) == 1 or return 0;
 	return $node->poll_query_until($DB,
 		"SELECT pid <> $checkpointer FROM pg_stat_activity WHERE backend_type = 'checkpointer'");
+}
+
+# What does not belong together: a token without its audit row or the reverse, a
+# rotation without a successor or the reverse, a cache that contradicts.
+sub halves
+{
+	my ($node, $db) = @_;
+
+	return value($node, q{
+		WITH t AS (SELECT *, sha256(uuid_send(token_id)) AS ref FROM token_rotation.token),
+			a AS (SELECT * FROM token_rotation.audit)
+		SELECT coalesce(string_agg(what || ' ' || n, ', '), '') FROM (
+			SELECT 'tokens made without a row', count(*) FROM t WHERE NOT EXISTS (SELECT FROM a
+				WHERE event = 'issued' AND token_ref = ref OR event = 'rotated' AND successor_ref = ref)
+			UNION ALL SELECT 'rows without a token', count(*) FROM a WHERE event IN ('issued', 'rotated')
+				AND NOT EXISTS (SELECT FROM t WHERE ref = coalesce(successor_ref, token_ref))
+			UNION ALL SELECT 'revoked without a row', count(*) FROM t WHERE status = 'revoked' AND NOT EXISTS
+				(SELECT FROM a WHERE event = 'revoked' AND token_ref = ref
+				OR event = 'rotation_cancelled' AND successor_ref = ref)
+			UNION ALL SELECT 'revocations of what lives', count(*) FROM a WHERE event = 'revoked'
+				AND EXISTS (SELECT FROM t WHERE ref = token_ref AND status <> 'revoked')
+			UNION ALL SELECT 'rotated without a successor', count(*) FROM t WHERE rotated_at IS NOT NULL
+				AND NOT EXISTS (SELECT FROM t s WHERE s.predecessor_id = t.token_id)
+			UNION ALL SELECT 'successors of none', count(*) FROM t WHERE predecessor_id IS NOT NULL
+				AND NOT EXISTS (SELECT FROM t p WHERE p.token_id = t.predecessor_id AND p.rotated_at IS NOT NULL)
+			UNION ALL SELECT 'contradictions of the cache', count(*) FROM token_rotation.token_cache c
+				WHERE c.status IS NOT NULL AND NOT EXISTS (SELECT FROM t WHERE t.token_id = c.token_id
+				AND t.status = c.status AND t.secret_hash = c.secret_hash)
+		) x (what, n) WHERE n > 0}, $db);
+}
+
+sub is_whole
+{
+	my ($node, $name, $db) = @_;
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return is(halves($node, $db), '', "$name: nothing is half");
 }
 
 # What the server has logged since this position, without what it says about
