@@ -85,7 +85,7 @@ SELECT proname AS overloaded FROM ours GROUP BY 1 HAVING count(*) > 1;
 -- Row security: on where tokens, realms and events are; forced for the trail.
 SELECT relname, relrowsecurity, relforcerowsecurity FROM pg_class
 WHERE relnamespace = 'token_rotation'::regnamespace AND relkind = 'r' ORDER BY 1;
-SELECT relname AS readable FROM pg_class c WHERE relname IN ('token', 'token_cache') AND relnamespace = 'token_rotation'::regnamespace
+SELECT relname AS readable FROM pg_class c WHERE relname IN ('token', 'token_cache', 'delivery') AND relnamespace = 'token_rotation'::regnamespace
 AND EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid);
 SELECT p.polname, p.polcmd, p.polpermissive, p.polroles::regrole[] AS roles, c.relname FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid
 WHERE c.relnamespace = 'token_rotation'::regnamespace AND p.polcmd <> 'r' ORDER BY 1;

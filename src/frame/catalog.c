@@ -189,6 +189,7 @@ fill(TrCatalog *c)
 	c->risk_rule = get_relname_relid("risk_rule", schema);
 	c->risk_rule_pkey = get_relname_relid("risk_rule_pkey", schema);
 	c->policy_degraded_scopes = get_attnum(c->policy, "degraded_scopes");
+	c->policy_delivery = get_attnum(c->policy, "delivery");
 	c->token = relation_of(schema, "token");
 	c->token_pkey = relation_of(schema, "token_pkey");
 	c->token_family = relation_of(schema, "token_family");
@@ -209,6 +210,8 @@ fill(TrCatalog *c)
 	c->audit_seal_pkey = relation_of(schema, "audit_seal_pkey");
 	c->audit_sink = relation_of(schema, "audit_sink");
 	c->told = get_relname_relid("told", schema);
+	c->delivery = get_relname_relid("delivery", schema);
+	c->delivery_key = get_relname_relid("delivery_key", schema);
 	c->segment = start_of(c->audit_seq);
 	c->token_key_id = get_attnum(c->token, "key_id");
 	c->cache_key_id = get_attnum(c->cache, "key_id");

@@ -26,6 +26,7 @@ typedef struct TrCatalog
 	AttrNumber policy_min_ttl;		  /* likewise */
 	Oid risk_rule;					  /* likewise; InvalidOid before */
 	Oid risk_rule_pkey;
+	AttrNumber policy_delivery;		  /* likewise */
 	Oid token;
 	Oid token_pkey;
 	Oid token_family;
@@ -46,6 +47,8 @@ typedef struct TrCatalog
 	Oid audit_seal_pkey;
 	Oid audit_sink;
 	Oid told;	   /* added by 0.4; InvalidOid: not there yet */
+	Oid delivery; /* these two were added by 0.4; InvalidOid: not yet */
+	Oid delivery_key;
 	int64 segment; /* this installation's number in the audit trail */
 
 	/* Likewise. */

@@ -36,6 +36,8 @@
 #define TR_EVENT_CUTOFF "cutoff"
 #define TR_EVENT_BLOCKED "blocked"
 #define TR_EVENT_UNBLOCKED "unblocked"
+#define TR_EVENT_DELIVERY_KEY_CHANGED "delivery_key_changed"
+#define TR_EVENT_DELIVERY_FETCHED "delivery_fetched"
 #define TR_EVENT_POLICY_CHANGED "policy_changed"
 #define TR_EVENT_KEY_CHANGED "key_changed"
 #define TR_EVENT_RISK_RULE_CHANGED "risk_rule_changed"

@@ -25,7 +25,9 @@ typedef enum TrStat
 	TR_STAT_ISSUED = TR_STAT_REVOCATION_REFUSED + TR_REASON_COUNT,
 	TR_STAT_ROTATED_HOLDER,
 	TR_STAT_ROTATED_OPERATOR,
+	TR_STAT_ROTATED_SEALED,	  /* by the server, and delivered */
 	TR_STAT_ROTATION_STARTED, /* by the server */
+	TR_STAT_ROTATION_KEYLESS, /* likewise, for want of a key to deliver to */
 	TR_STAT_ROTATION_CANCELLED,
 	TR_STAT_FIRST_USED, /* of a successor that was pending */
 	TR_STAT_REPLAYED,

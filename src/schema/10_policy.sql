@@ -17,6 +17,7 @@ CREATE TABLE token_rotation.policy (
     warn_before interval[] NOT NULL DEFAULT '{}',
     min_ttl interval,
     degraded_scopes text[],
+    delivery text COLLATE "C" NOT NULL DEFAULT 'direct',
     CONSTRAINT policy_pkey PRIMARY KEY (name),
     CONSTRAINT policy_name_check
         CHECK (name OPERATOR(pg_catalog.~) '^[a-z][a-z0-9_-]{0,62}$'),
@@ -57,7 +58,9 @@ CREATE TABLE token_rotation.policy (
         CHECK (min_ttl OPERATOR(pg_catalog.>=) '1 second'::pg_catalog.interval
            AND min_ttl OPERATOR(pg_catalog.<=) '100 years'::pg_catalog.interval),
     CONSTRAINT policy_degraded_scopes_check
-        CHECK (pg_catalog.array_position(degraded_scopes, NULL) IS NULL)
+        CHECK (pg_catalog.array_position(degraded_scopes, NULL) IS NULL),
+    CONSTRAINT policy_delivery_check
+        CHECK (delivery IN ('direct', 'sealed'))
 );
 COMMENT ON TABLE token_rotation.policy IS
     'named rules for a kind of token; edited with plain SQL, each change is audited. Intervals count as PostgreSQL compares them: a month is 30 days, a day 24 hours';
@@ -77,6 +80,7 @@ COMMENT ON COLUMN token_rotation.policy.overlap_starts IS 'when the overlap wind
 COMMENT ON COLUMN token_rotation.policy.warn_before IS 'how long before a token without a successor ends the event expiring tells of it: up to 8 lead times, each told once';
 COMMENT ON COLUMN token_rotation.policy.min_ttl IS 'what risk rules shorten the ttl to at most; NULL, or as long as the ttl: they shorten nothing';
 COMMENT ON COLUMN token_rotation.policy.degraded_scopes IS 'the scopes that tokens of this policy keep on a standby, and while the circuit is open; a standby older than max_staleness accepts them for these; NULL: all, and none when it is that old';
+COMMENT ON COLUMN token_rotation.policy.delivery IS 'how the successors of rotations that the server starts get to their holders: direct, they come for them; sealed, they are made at once and wait encrypted to the client''s key';
 
 INSERT INTO token_rotation.policy (name, ttl, shipped) VALUES
     ('default', '24 hours', true),

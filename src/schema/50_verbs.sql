@@ -154,7 +154,7 @@ CREATE FUNCTION @extschema@.tr_rotate_due(
     AS 'MODULE_PATHNAME', 'tr_rotate_due'
     LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE;
 COMMENT ON FUNCTION @extschema@.tr_rotate_due(text, integer) IS
-    'open the overlap windows of tokens past refresh_at or their policy''s rotate_after, oldest first, in the caller''s realms, for their holders to claim successors with tr_rotate; counts by policy';
+    'open the overlap windows of tokens past refresh_at or their policy''s rotate_after, oldest first, in the caller''s realms, for their holders to claim successors with tr_rotate; where the policy says sealed, make and encrypt them at once; counts by policy';
 
 CREATE FUNCTION @extschema@.tr_sweep(max_tokens integer DEFAULT 10000)
     RETURNS integer

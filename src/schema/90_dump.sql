@@ -10,6 +10,8 @@ SELECT pg_catalog.pg_extension_config_dump('token_rotation.token', '');
 SELECT pg_catalog.pg_extension_config_dump('token_rotation.pending', '');
 SELECT pg_catalog.pg_extension_config_dump('token_rotation.cutoff', '');
 SELECT pg_catalog.pg_extension_config_dump('token_rotation.blocked_client', '');
+SELECT pg_catalog.pg_extension_config_dump('token_rotation.delivery_key', '');
+SELECT pg_catalog.pg_extension_config_dump('token_rotation.delivery', '');
 SELECT pg_catalog.pg_extension_config_dump('token_rotation.audit', '');
 SELECT pg_catalog.pg_extension_config_dump('token_rotation.audit_seal', '');
 SELECT pg_catalog.pg_extension_config_dump('token_rotation.consumer', '');

@@ -29,6 +29,10 @@ ALTER TABLE token_rotation.policy ADD COLUMN degraded_scopes text[],
     ADD CONSTRAINT policy_degraded_scopes_check
         CHECK (pg_catalog.array_position(degraded_scopes, NULL) IS NULL);
 COMMENT ON COLUMN token_rotation.policy.degraded_scopes IS 'the scopes that tokens of this policy keep on a standby, and while the circuit is open; a standby older than max_staleness accepts them for these; NULL: all, and none when it is that old';
+ALTER TABLE token_rotation.policy ADD COLUMN delivery text COLLATE "C" NOT NULL DEFAULT 'direct',
+    ADD CONSTRAINT policy_delivery_check
+        CHECK (delivery IN ('direct', 'sealed'));
+COMMENT ON COLUMN token_rotation.policy.delivery IS 'how the successors of rotations that the server starts get to their holders: direct, they come for them; sealed, they are made at once and wait encrypted to the client''s key';
 
 -- A window that the server opens has no rotation yet.
 ALTER TABLE token_rotation.token DROP CONSTRAINT token_overlap_check, DROP CONSTRAINT token_rotating_check,
@@ -73,7 +77,7 @@ CREATE FUNCTION @extschema@.tr_rotate_due(
     AS 'MODULE_PATHNAME', 'tr_rotate_due'
     LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE;
 COMMENT ON FUNCTION @extschema@.tr_rotate_due(text, integer) IS
-    'open the overlap windows of tokens past refresh_at or their policy''s rotate_after, oldest first, in the caller''s realms, for their holders to claim successors with tr_rotate; counts by policy';
+    'open the overlap windows of tokens past refresh_at or their policy''s rotate_after, oldest first, in the caller''s realms, for their holders to claim successors with tr_rotate; where the policy says sealed, make and encrypt them at once; counts by policy';
 
 CREATE OR REPLACE VIEW token_rotation.tokens WITH (security_barrier = true) AS
     SELECT t.token_id,
@@ -362,6 +366,109 @@ COMMENT ON COLUMN token_rotation.schedules.username IS 'as whom it runs';
 COMMENT ON COLUMN token_rotation.schedules.last_run_at IS 'when its newest run began; this and the next two are NULL where pg_cron''s history has none';
 COMMENT ON COLUMN token_rotation.schedules.last_status IS 'succeeded, failed, or what pg_cron is doing with it';
 COMMENT ON COLUMN token_rotation.schedules.last_message IS 'SELECT n or n rows: n rotations were started; or the error';
+-- Deliveries: successors on their way to holders who cannot come, and the keys
+-- that they are encrypted to.
+
+CREATE TABLE token_rotation.delivery_key (
+    client_id text COLLATE "C" NOT NULL,
+    owner text COLLATE "C" NOT NULL,
+    public_key bytea,
+    fingerprint text COLLATE "C",
+    added_at timestamptz NOT NULL,
+    effective_at timestamptz NOT NULL,
+    expires_at timestamptz,
+    CONSTRAINT delivery_key_pkey PRIMARY KEY (client_id, owner, effective_at),
+    CONSTRAINT delivery_key_client_id_check
+        CHECK (pg_catalog.octet_length(client_id) BETWEEN 1 AND 255),
+    CONSTRAINT delivery_key_fingerprint_check
+        CHECK (fingerprint OPERATOR(pg_catalog.~) '^[0-9A-F]{40}$'
+           AND (fingerprint IS NULL) OPERATOR(pg_catalog.=) (public_key IS NULL))
+);
+COMMENT ON TABLE token_rotation.delivery_key IS
+    'the PGP public keys that successors are encrypted to; of a client''s the newest that has taken effect counts';
+COMMENT ON COLUMN token_rotation.delivery_key.client_id IS 'the client whose key it is';
+COMMENT ON COLUMN token_rotation.delivery_key.owner IS 'the realm that it is for; empty: every realm';
+COMMENT ON COLUMN token_rotation.delivery_key.public_key IS 'primary key and encryption subkey in binary form, without names and signatures; NULL: the key was dropped';
+COMMENT ON COLUMN token_rotation.delivery_key.fingerprint IS 'of the primary key, as gpg --fingerprint shows it';
+COMMENT ON COLUMN token_rotation.delivery_key.added_at IS 'when it was stored';
+COMMENT ON COLUMN token_rotation.delivery_key.effective_at IS 'from when on it is used: at once if it was the client''s first, else after the longest ttl of the policies that deliver';
+COMMENT ON COLUMN token_rotation.delivery_key.expires_at IS 'from when on it is not used, as its owner has said; NULL: none';
+
+CREATE TABLE token_rotation.delivery (
+    token_id uuid NOT NULL,
+    predecessor_id uuid NOT NULL,
+    client_id text COLLATE "C" NOT NULL,
+    owner text COLLATE "C" NOT NULL,
+    fingerprint text COLLATE "C" NOT NULL,
+    message text NOT NULL,
+    made_at timestamptz NOT NULL,
+    ends_at timestamptz NOT NULL,
+    fetches integer NOT NULL DEFAULT 0,
+    fetched_at timestamptz,
+    CONSTRAINT delivery_pkey PRIMARY KEY (token_id),
+    CONSTRAINT delivery_predecessor_key UNIQUE (predecessor_id)
+);
+COMMENT ON TABLE token_rotation.delivery IS
+    'successors that wait to be fetched, encrypted; erased when the window ends, or either token is revoked. Fetch them with tr_deliveries, see them in token_rotation.deliveries';
+COMMENT ON COLUMN token_rotation.delivery.token_id IS 'the successor';
+COMMENT ON COLUMN token_rotation.delivery.predecessor_id IS 'the token that it succeeds';
+COMMENT ON COLUMN token_rotation.delivery.client_id IS 'whose it is';
+COMMENT ON COLUMN token_rotation.delivery.owner IS 'its realm';
+COMMENT ON COLUMN token_rotation.delivery.fingerprint IS 'of the key that it is encrypted to';
+COMMENT ON COLUMN token_rotation.delivery.message IS 'the armored PGP message: a JSON object with token, rotation_key, expires_at, refresh_at, previous_valid_until';
+COMMENT ON COLUMN token_rotation.delivery.made_at IS 'when it was made';
+COMMENT ON COLUMN token_rotation.delivery.ends_at IS 'when the old token''s overlap window ends, and this with it';
+COMMENT ON COLUMN token_rotation.delivery.fetches IS 'how often it was fetched';
+COMMENT ON COLUMN token_rotation.delivery.fetched_at IS 'when it was last fetched';
+
+CREATE INDEX delivery_ends ON token_rotation.delivery (ends_at);
+COMMENT ON INDEX token_rotation.delivery_ends IS 'deliveries by their end, for erasing them';
+
+-- A message is fetched with tr_deliveries, which counts; there is no SELECT policy.
+ALTER TABLE token_rotation.delivery ENABLE ROW LEVEL SECURITY;
+ALTER TABLE token_rotation.delivery_key ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY delivery_key_realm ON token_rotation.delivery_key FOR SELECT
+    USING (owner OPERATOR(pg_catalog.=) ''
+           OR owner IN (SELECT r.rolname FROM pg_catalog.pg_roles r
+                        WHERE pg_catalog.pg_has_role(r.oid, 'USAGE')));
+COMMENT ON POLICY delivery_key_realm ON token_rotation.delivery_key IS
+    'readers see keys for every realm and for the realms that they are a member of';
+
+CREATE VIEW token_rotation.deliveries WITH (security_barrier = true) AS
+    SELECT t.token_ref, t.display, t.client_id, t.policy, t.owner, d.fingerprint, d.made_at, d.ends_at,
+           d.fetches, d.fetched_at, t.first_used_at
+    FROM token_rotation.delivery d
+    JOIN token_rotation.tokens t ON t.token_id OPERATOR(pg_catalog.=) d.token_id;
+COMMENT ON VIEW token_rotation.deliveries IS
+    'deliveries that wait in the realms that the reader is a member of, without their messages; the tokens are the successors';
+
+CREATE FUNCTION @extschema@.tr_set_delivery_key(client_id text, public_key text)
+    RETURNS timestamptz
+    AS 'MODULE_PATHNAME', 'tr_set_delivery_key'
+    LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE;
+COMMENT ON FUNCTION @extschema@.tr_set_delivery_key(text, text) IS
+    'store the armored PGP public key that a client''s successors are encrypted to, in the caller''s realms; returns when it takes effect: the first at once, one that replaces another after the ttl';
+
+CREATE FUNCTION @extschema@.tr_drop_delivery_key(client_id text)
+    RETURNS boolean
+    AS 'MODULE_PATHNAME', 'tr_drop_delivery_key'
+    LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE;
+COMMENT ON FUNCTION @extschema@.tr_drop_delivery_key(text) IS
+    'deliver nothing more to a client, in the caller''s realms, from now on; false when it had no key. The next key waits like one that replaces another';
+
+CREATE FUNCTION @extschema@.tr_deliveries(
+    client_id text DEFAULT NULL,
+    OUT token_ref bytea, OUT client_id text, OUT owner text, OUT fingerprint text,
+    OUT message text, OUT made_at timestamptz, OUT ends_at timestamptz, OUT fetches integer)
+    RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'tr_deliveries'
+    LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE;
+COMMENT ON FUNCTION @extschema@.tr_deliveries(text) IS
+    'fetch the deliveries that wait for a client, or for all, in the caller''s realms: PGP messages that only the client can open; they can be fetched again until the window ends';
+
+SELECT pg_catalog.pg_extension_config_dump('token_rotation.delivery_key', '');
+SELECT pg_catalog.pg_extension_config_dump('token_rotation.delivery', '');
 
 -- What is new gets the owner of what was there, and is closed: to PUBLIC and to
 -- those whom ALTER DEFAULT PRIVILEGES names.
@@ -379,6 +486,11 @@ DECLARE
         'token_rotation.consumer',
         'token_rotation.consumers',
         'token_rotation.told'];
+    functions pg_catalog.regprocedure[] := ARRAY[
+        '@extschema@.tr_rotate_due(text, integer)', '@extschema@.tr_set_delivery_key(text, text)',
+        '@extschema@.tr_drop_delivery_key(text)', '@extschema@.tr_deliveries(text)'];
+    relations pg_catalog.regclass[] := ARRAY['token_rotation.unclaimed', 'token_rotation.pending',
+        'token_rotation.delivery_key', 'token_rotation.delivery', 'token_rotation.deliveries'];
     owner pg_catalog.regrole;
     statement text;
 BEGIN

@@ -18,7 +18,7 @@ extern void tr_audit_write(const TrEvent *event, const char *detail);
 
 /*
  * Where did the last rotation of this event's token come from, and who made it
- * ("holder", "operator"), as the trail has it?  Empty: unknown.  Called inside a
+ * ("holder", "operator", "sealed"), as the trail has it?  Empty: unknown.  Called inside a
  * section; both have TR_EVENT_TEXT bytes.
  */
 extern void tr_audit_rotation(const TrEvent *event, char *origin, char *by);

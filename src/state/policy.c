@@ -93,6 +93,20 @@ read_first_use(TupleTableSlot *slot)
 }
 
 /*
+ * Read whether successors are delivered; not before 0.4.
+ */
+static bool
+read_sealed(TupleTableSlot *slot)
+{
+	char text[NAMEDATALEN];
+
+	if (tr_catalog()->policy_delivery == InvalidAttrNumber)
+		return false;
+	read_text(slot, tr_catalog()->policy_delivery, text, sizeof(text));
+	return strcmp(text, "sealed") == 0;
+}
+
+/*
  * Take the row in the slot apart.
  */
 static void
@@ -120,6 +134,7 @@ read_row(TupleTableSlot *slot, TrPolicy *policy)
 	policy->rotate_after = read_interval(slot, tr_catalog()->policy_rotate_after);
 	policy->first_use = read_first_use(slot);
 	policy->min_ttl = read_interval(slot, tr_catalog()->policy_min_ttl);
+	policy->sealed = read_sealed(slot);
 }
 
 bool
@@ -138,6 +153,12 @@ tr_policy_read(const char *name, TrPolicy *policy)
 		read_row(rows.slot, policy);
 	tr_rows_end(&rows);
 	return found;
+}
+
+int64
+tr_policy_started(const TrPolicy *policy)
+{
+	return Max(policy->overlap, policy->refresh_before);
 }
 
 /*

@@ -37,12 +37,19 @@ typedef struct TrPolicy
 	ArrayType *allowed_scopes; /* NULL: any */
 	TrOnReuse on_reuse;
 	bool first_use; /* the overlap starts at the successor's first use */
+	bool sealed;	/* successors that the server makes are delivered */
 } TrPolicy;
 
 /*
  * Read a policy under a fresh snapshot.  false: there is none of this name.
  */
 extern bool tr_policy_read(const char *name, TrPolicy *policy);
+
+/*
+ * How long a window lasts that the server opens: long enough for whoever comes at
+ * refresh_at.
+ */
+extern int64 tr_policy_started(const TrPolicy *policy);
 
 /*
  * An interval in microseconds as PostgreSQL compares intervals (a month is 30

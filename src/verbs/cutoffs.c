@@ -16,6 +16,7 @@
 #include "frame/xact.h"
 #include "state/audit.h"
 #include "state/cutoff_store.h"
+#include "state/delivery.h"
 #include "state/policy.h"
 #include "state/store_bulk.h"
 #include "verbs/args.h"
@@ -84,6 +85,8 @@ cut(const char *kind, const char *subject, TimestampTz before, const char *reaso
 	if (before == TR_FOREVER)
 		before = until_now(of_client ? subject : NULL);
 	before = tr_cutoff_raise(kind, subject, realms, before, event.at, reason);
+	tr_delivery_erase_cut(of_client ? subject : NULL, of_policy ? subject : NULL, before,
+						  tr_realm_array_of_caller());
 	if (of_client)
 		tr_event_text(event.client_id, subject, strlen(subject));
 	if (reason != NULL)

@@ -10,6 +10,7 @@
 #include "frame/stop_point.h"
 #include "state/audit.h"
 #include "state/cache.h"
+#include "state/delivery.h"
 #include "state/pending.h"
 #include "state/stats.h"
 #include "state/store.h"
@@ -68,6 +69,7 @@ tr_end_token(TrToken *token, TimestampTz now, const char *reason)
 	tr_cache_drop(token->id);
 	if (token->has_predecessor)
 		tr_pending_remove(token->id, NULL, NULL);
+	tr_delivery_erase(token->id);
 	record(token, reason, NULL);
 	tr_stats_at_commit(token->policy, TR_STAT_REVOKED);
 	return true;

@@ -16,6 +16,7 @@
 #include "frame/xact.h"
 #include "state/audit.h"
 #include "state/cache.h"
+#include "state/delivery.h"
 #include "state/pending.h"
 #include "state/stats.h"
 #include "state/store.h"
@@ -72,7 +73,10 @@ tr_first_use(const uint8 *id, TimestampTz at)
 	memcpy(event.successor, id, TR_ID_BYTES);
 	tr_audit_write(&event, rotating ? tr_note_window(&token) : NULL);
 	if (rotating)
+	{
+		tr_delivery_move_end(token.id, token.life.overlap_ends_at);
 		store_window(&token, overlap);
+	}
 	tr_stats_at_commit(token.policy, TR_STAT_FIRST_USED);
 }
 

@@ -72,7 +72,7 @@ store_new(TrToken *token)
 	tr_section_begin(&section);
 	tr_store_insert(token);
 	tr_cache_insert(token);
-	tr_audit_write(&event, tr_note_made(token, NULL));
+	tr_audit_write(&event, tr_note_made(token, NULL, NULL));
 	tr_section_end(&section);
 	tr_precommit_check(token);
 	tr_stats_at_commit(token->policy, TR_STAT_ISSUED);

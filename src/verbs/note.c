@@ -29,7 +29,7 @@ tr_note_begin(TrEvent *event, const char *name, const TrToken *token)
 }
 
 char *
-tr_note_made(const TrToken *token, const TrToken *predecessor)
+tr_note_made(const TrToken *token, const TrToken *predecessor, const char *sealed_to)
 {
 	StringInfoData json;
 
@@ -43,6 +43,8 @@ tr_note_made(const TrToken *token, const TrToken *predecessor)
 						 tr_event_moment(predecessor->life.overlap_ends_at));
 	if (token->risk > 0)
 		appendStringInfo(&json, ", \"risk\": %d", token->risk);
+	if (sealed_to != NULL)
+		appendStringInfo(&json, ", \"fingerprint\": \"%s\"", sealed_to);
 	appendStringInfoChar(&json, '}');
 	return json.data;
 }

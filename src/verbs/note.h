@@ -19,8 +19,11 @@ extern void tr_note_begin(TrEvent *event, const char *name, const TrToken *token
  * What the trail says of a token that was made, as JSON: its policy and expiry,
  * the risk where there was any, and when the window of its predecessor (NULL: it
  * has none) ends.
+ * What the trail says of a token that was made, as JSON: its policy and expiry, and
+ * when the window of its predecessor (NULL: it has none) ends, and the fingerprint of
+ * the key that it is delivered to (NULL: it is not).
  */
-extern char *tr_note_made(const TrToken *token, const TrToken *predecessor);
+extern char *tr_note_made(const TrToken *token, const TrToken *predecessor, const char *sealed_to);
 
 /*
  * When the overlap window of a token ends, likewise.

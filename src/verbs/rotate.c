@@ -71,8 +71,9 @@ waits_for_use(const TrRotate *rotate, const TrPolicy *policy)
 }
 
 /*
- * The overlap of this rotation: the policy's, or the one asked for, which only
- * an operator may make longer; never past the token's own expiry.
+ * The overlap of this rotation: the policy's, longer where the server starts it, or
+ * the one asked for, which only an operator may make longer; never past the token's
+ * own expiry.
  */
 static TimestampTz
 overlap_end(const TrRotate *rotate, const TrPolicy *policy)
@@ -81,6 +82,8 @@ overlap_end(const TrRotate *rotate, const TrPolicy *policy)
 
 	if (waits_for_use(rotate, policy))
 		return life->expires_at;
+	if (rotate->sealed_to != NULL)
+		return Min(rotate->now + tr_policy_started(policy), life->expires_at);
 	if (!rotate->has_overlap)
 		return Min(rotate->now + policy->overlap, life->expires_at);
 	if (!rotate->by_id && rotate->overlap > policy->overlap)
@@ -161,6 +164,36 @@ begin_overlap(TrRotate *rotate, const TrPolicy *policy, const uint8 *nonce)
 }
 
 /*
+ * Record what became of it.
+ */
+static void
+note_rotated(const TrRotate *rotate)
+{
+	TrStat stat = TR_STAT_ROTATED_HOLDER;
+	const char *who = "holder";
+	TrEvent event;
+
+	if (rotate->sealed_to != NULL)
+	{
+		stat = TR_STAT_ROTATED_SEALED;
+		who = "sealed";
+	}
+	else if (rotate->by_id)
+	{
+		stat = TR_STAT_ROTATED_OPERATOR;
+		who = "operator";
+	}
+	tr_note_begin(&event, TR_EVENT_ROTATED, &rotate->token);
+	event.has_successor = true;
+	memcpy(event.successor, rotate->successor.id, TR_ID_BYTES);
+	if (rotate->origin != NULL)
+		tr_event_text(event.origin, VARDATA_ANY(rotate->origin), VARSIZE_ANY_EXHDR(rotate->origin));
+	strlcpy(event.reason, who, sizeof(event.reason));
+	tr_audit_write(&event, tr_note_made(&rotate->successor, &rotate->token, rotate->sealed_to));
+	tr_stats_at_commit(rotate->token.policy, stat);
+}
+
+/*
  * Make the successor.
  */
 static TrReason
@@ -169,7 +202,6 @@ make_successor(TrRotate *rotate)
 	TrToken *successor = &rotate->successor;
 	uint8 nonce[TR_NONCE_BYTES];
 	TrPolicy policy;
-	TrEvent event;
 	bool derived;
 
 	tr_mint_policy(text_to_cstring(rotate->token.policy), &policy);
@@ -200,25 +232,16 @@ make_successor(TrRotate *rotate)
 		tr_pending_insert(successor->id, rotate->token.id, policy.overlap);
 	TR_STOP_POINT("rotate_made");
 
-	tr_note_begin(&event, TR_EVENT_ROTATED, &rotate->token);
-	event.has_successor = true;
-	memcpy(event.successor, successor->id, TR_ID_BYTES);
-	if (rotate->origin != NULL)
-		tr_event_text(event.origin, VARDATA_ANY(rotate->origin), VARSIZE_ANY_EXHDR(rotate->origin));
-	strlcpy(event.reason, rotate->by_id ? "operator" : "holder", sizeof(event.reason));
-	tr_audit_write(&event, tr_note_made(successor, &rotate->token));
-
+	note_rotated(rotate);
 	tr_precommit_check(&rotate->token);
-	tr_stats_at_commit(rotate->token.policy,
-					   rotate->by_id ? TR_STAT_ROTATED_OPERATOR : TR_STAT_ROTATED_HOLDER);
 	return TR_OK;
 }
 
 /*
- * With the family locked: decide over what is true now, and do it.
+ * Decide over what is true now, and do it.
  */
-static TrReason
-rotate_locked(TrRotate *rotate)
+TrReason
+tr_rotate_locked(TrRotate *rotate)
 {
 	TrRules rules = tr_rules();
 	TrRotation rotation;
@@ -320,7 +343,7 @@ rotate_held(const text *value, const text *key, TrRotate *rotate, bool *proven)
 	{
 		rotate->proof =
 			rotate->token.has_rotation_hash ? presented_key.text.secret : presented.text.secret;
-		reason = rotate_locked(rotate);
+		reason = tr_rotate_locked(rotate);
 	}
 	tr_section_end(&section);
 	return reason;
@@ -418,7 +441,7 @@ tr_rotate_id(PG_FUNCTION_ARGS)
 	reason =
 		tr_present_lock_id(id, &rotate.token) ? tr_token_hash_check_row(&rotate.token) : TR_UNKNOWN;
 	if (reason == TR_OK)
-		reason = rotate_locked(&rotate);
+		reason = tr_rotate_locked(&rotate);
 	tr_section_end(&section);
 	if (reason != TR_OK)
 		tr_note_refusal_by_id(reason, reason == TR_UNKNOWN ? NULL : &rotate.token);

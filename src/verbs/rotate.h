@@ -18,7 +18,8 @@ typedef struct TrRotate
 	bool has_overlap;
 	int64 overlap;
 	const text *origin;
-	const char *proof; /* secret of the token or the rotation key that was presented */
+	const char *proof;	   /* secret of the token or the rotation key that was presented */
+	const char *sealed_to; /* by_id, and the server's: fingerprint of the key to deliver to */
 
 	/* What becomes of it. */
 	TimestampTz now;
@@ -29,6 +30,13 @@ typedef struct TrRotate
 	bool pending; /* the successor waits for its first use */
 	bool held_up; /* by the circuit: refused if the proof is right */
 } TrRotate;
+
+/*
+ * Make the successor, or hand it out again, of a token whose family is locked.
+ * TR_OK, or why not; the caller gives the secrets to whom they are for, and wipes
+ * them.
+ */
+extern TrReason tr_rotate_locked(TrRotate *rotate);
 
 /*
  * Hand out the successor that exists again; the family is locked.  TR_OK, or

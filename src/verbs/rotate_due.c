@@ -6,6 +6,9 @@
  * none to a scheduler's log.  So it opens the overlap window, and the holder claims
  * the successor with tr_rotate.  Whoever does not come is listed in
  * token_rotation.unclaimed, and ends with his window.
+ *
+ * Under a policy that delivers, and with a key to encrypt to, the successor is made
+ * at once, with a random secret that nobody here is shown (delivery.c).
  */
 #include "postgres.h"
 
@@ -32,8 +35,10 @@
 #include "state/store.h"
 #include "state/store_bulk.h"
 #include "verbs/args.h"
+#include "verbs/delivery.h"
 #include "verbs/mint.h"
 #include "verbs/note.h"
+#include "verbs/rotate.h"
 
 /* Rows that are locked at once. */
 #define PAGE 500
@@ -85,12 +90,27 @@ may_start(TrToken *token, TimestampTz now)
 }
 
 /*
+ * Make the successor of a locked token and deliver it.  false: it cannot be made,
+ * or somebody holds one of its family.
+ */
+static bool
+make_delivery(const TrToken *token, const TrDeliveryKey *key)
+{
+	TrRotate rotate = {.by_id = true, .sealed_to = key->fingerprint, .token = *token};
+
+	if (!tr_store_try_family(token) || tr_rotate_locked(&rotate) != TR_OK)
+		return false;
+	tr_deliver(&rotate, key);
+	return true;
+}
+
+/*
  * Open the window of a locked token.
  */
 static void
 open_window(TrToken *token, const TrPolicy *policy, TimestampTz now)
 {
-	int64 length = Max(policy->overlap, policy->refresh_before);
+	int64 length = tr_policy_started(policy);
 	TrEvent event;
 
 	if (!tr_life_step(token->life.status, TR_STEP_OPEN_WINDOW, &token->life.status))
@@ -104,8 +124,27 @@ open_window(TrToken *token, const TrPolicy *policy, TimestampTz now)
 	tr_xact_visit_at(token->life.overlap_ends_at);
 
 	tr_note_begin(&event, TR_EVENT_ROTATION_STARTED, token);
+	if (policy->sealed)
+		strlcpy(event.reason, "no_delivery_key", sizeof(event.reason));
 	tr_audit_write(&event, tr_note_window(token));
-	tr_stats_at_commit(token->policy, TR_STAT_ROTATION_STARTED);
+	tr_stats_at_commit(token->policy,
+					   policy->sealed ? TR_STAT_ROTATION_KEYLESS : TR_STAT_ROTATION_STARTED);
+}
+
+/*
+ * Start the rotation of a locked token.  Where there is no key to deliver to its
+ * window is opened all the same: its holder may come after all, and whoever does
+ * not is listed.
+ */
+static bool
+start(TrToken *token, const TrPolicy *policy, TimestampTz now)
+{
+	TrDeliveryKey key;
+
+	if (policy->sealed && tr_deliver_key(token, now, &key))
+		return make_delivery(token, &key);
+	open_window(token, policy, now);
+	return true;
 }
 
 /*
@@ -137,9 +176,8 @@ start_due(const char *policy, ArrayType *realms, int max)
 			if (!found->locked || !tr_store_read_now(found->id, &token) || !may_start(&token, now))
 				continue;
 			started = started_of(&all, &token);
-			if (started == NULL)
+			if (started == NULL || !start(&token, &started->policy, now))
 				continue;
-			open_window(&token, &started->policy, now);
 			started->count++;
 			count++;
 		}

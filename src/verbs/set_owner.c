@@ -20,6 +20,7 @@
 #include "state/audit.h"
 #include "state/cache.h"
 #include "state/cutoff_store.h"
+#include "state/delivery.h"
 #include "state/store_bulk.h"
 #include "verbs/args.h"
 
@@ -92,6 +93,7 @@ move(const char *from, const char *to)
 	tr_section_begin(&section);
 	tokens = move_tokens(from, to);
 	tr_cache_set_owner(from, to);
+	tr_delivery_set_owner(from, to);
 	tr_cutoff_lock();
 	tr_cutoff_copy(from, to);
 

@@ -21,6 +21,7 @@
 #include "frame/xact.h"
 #include "state/audit.h"
 #include "state/cache.h"
+#include "state/delivery.h"
 #include "state/pending.h"
 #include "state/stats.h"
 #include "state/store.h"
@@ -160,6 +161,7 @@ tr_sweep_run(ArrayType *realms, int max, TimestampTz *next)
 		tr_sweep_end(token, step, now);
 		ended++;
 	}
+	tr_delivery_erase_ended(now, realms, max);
 	if (next != NULL)
 		*next = tr_store_next_due(now, &rules);
 	return ended;
@@ -219,6 +221,7 @@ tr_prune(PG_FUNCTION_ARGS)
 
 		tr_cache_drop(id);
 		tr_pending_remove(id, NULL, NULL);
+		tr_delivery_erase(id);
 	}
 	if (pruned != NIL)
 	{

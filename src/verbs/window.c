@@ -17,6 +17,7 @@
 #include "state/audit.h"
 #include "state/cache.h"
 #include "state/cutoff.h"
+#include "state/delivery.h"
 #include "state/pending.h"
 #include "state/stats.h"
 #include "state/store.h"
@@ -90,6 +91,7 @@ tr_extend_overlap(PG_FUNCTION_ARGS)
 						   "Extend it by less, or issue a new token.");
 		token.life.overlap_ends_at += by;
 		store_predecessor(&token, now);
+		tr_delivery_move_end(token.id, token.life.overlap_ends_at);
 		tr_note_begin(&event, TR_EVENT_OVERLAP_EXTENDED, &token);
 		tr_audit_write(&event, tr_note_window(&token));
 		tr_xact_visit_at(token.life.overlap_ends_at);
@@ -126,6 +128,7 @@ tr_finish_overlap(PG_FUNCTION_ARGS)
 	{
 		token.life.overlap_ends_at = Min(now, token.life.overlap_ends_at);
 		store_predecessor(&token, now);
+		tr_delivery_erase(token.id);
 		tr_note_begin(&event, TR_EVENT_OVERLAP_FINISHED, &token);
 		tr_audit_write(&event, NULL);
 		tr_stats_at_commit(token.policy, TR_STAT_OVERLAP_FINISHED);
@@ -188,6 +191,7 @@ tr_cancel_rotation(PG_FUNCTION_ARGS)
 	{
 		if (claimed)
 			revoke_successor(&successor, now);
+		tr_delivery_erase(token.id);
 		tr_life_step(token.life.status, TR_STEP_CANCEL_ROTATION, &token.life.status);
 		token.life.rotated_at = TR_NEVER;
 		token.life.overlap_ends_at = TR_FOREVER;
