@@ -130,12 +130,17 @@ chaos_init()
 		UPDATE token_rotation.policy SET min_ttl = '12 hours' WHERE name IN ('chaos3', 'chaos4');
 		INSERT INTO token_rotation.risk_rule (policy, kind, pattern, score, within)
 		SELECT p, 'history', k, 40, '1 second' FROM unnest('{chaos3,chaos4}'::text[]) p, unnest('{refusals,reuse,dormancy}'::text[]) k;
+		-- what is delivered is of clients that nobody plays
+		INSERT INTO token_rotation.policy (name, overlap, rotate_after, delivery) VALUES ('sealed', '1 day', '1 second', 'sealed');
 	END
+	psql -c "SELECT tr_set_delivery_key('sealed', '$(cat "$chaos_here/../public_key.asc")')" > /dev/null
 }
 
 # Have the server start rotations while the client works; whatever comes between.
 chaos_start_due()
 {
+	psql -c "SELECT count(tr_issue('sealed', 'sealed')) FROM generate_series(1, 3)" \
+		-c "SELECT count(*) FROM tr_rotate_due('sealed', 20)" > /dev/null 2>&1 || true
 	psql -c 'SELECT count(*) FROM tr_rotate_due(max_tokens => 50)' > /dev/null 2>&1 || true
 }
 

@@ -77,6 +77,18 @@ FROM (SELECT a.successor_ref, count(*) AS n FROM audit a WHERE a.event = 'first_
 LEFT JOIN token t ON t.ref = a.successor_ref
 WHERE a.n > 1 OR EXISTS (SELECT FROM token_rotation.pending w WHERE w.token_id = t.token_id)
 UNION ALL
+SELECT 'what is delivered was made for it', count(*)
+FROM token_rotation.delivery d LEFT JOIN token s USING (token_id) LEFT JOIN token p ON p.token_id = d.predecessor_id
+WHERE s.predecessor_id IS DISTINCT FROM p.token_id OR s.status = 'revoked' OR NOT EXISTS (
+    SELECT FROM audit a WHERE a.event = 'rotated' AND a.reason = 'sealed' AND a.successor_ref = s.ref
+    AND a.detail ->> 'fingerprint' = d.fingerprint)
+UNION ALL
+SELECT 'a rotation that the server delivers has its delivery while its window is open', count(*)
+FROM audit a JOIN token s ON s.ref = a.successor_ref JOIN token p ON p.token_id = s.predecessor_id
+WHERE a.event = 'rotated' AND a.reason = 'sealed' AND p.status = 'rotating' AND s.status = 'active'
+AND NOT EXISTS (SELECT FROM token_rotation.delivery d WHERE d.token_id = s.token_id)
+AND NOT EXISTS (SELECT FROM cutoffs c WHERE c.before > s.issued_at)
+UNION ALL
 SELECT 'no successor is in another family or realm than its predecessor', count(*)
 FROM token s JOIN token t ON s.predecessor_id = t.token_id
 WHERE (s.family_id, s.generation, s.client_id, s.owner)

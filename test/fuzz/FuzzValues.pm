@@ -13,6 +13,7 @@ use warnings FATAL => 'all';
 
 use Compress::Zlib ();
 use Exporter 'import';
+use FindBin;
 
 our @EXPORT_OK = qw(value pick chance array_of);
 
@@ -202,6 +203,7 @@ my %by_type = (
 # --- by the argument's name ---------------------------------------------
 
 my @scopes = qw(orders:read orders:write users:read a:b x);
+my $public_key = do { local (@ARGV, $/) = "$FindBin::RealBin/../public_key.asc"; <> };
 
 # A value that makes sense there; undef where no name helps.  For a list of
 # tokens their texts, too.
@@ -222,6 +224,9 @@ sub sensible
 	return pick('f', 'f', 't') if $name =~ /^(?:family|blocked)$/;
 	return pick(map { "client $_" } 1 .. 12) if $name eq 'client_id';
 	return pick(qw(default internal partner mobile low_latency fuzz_short fuzz_key fuzz_aged fuzz_scoped fuzz_risk)) if $name eq 'policy';
+	return pick(qw(default internal partner mobile low_latency fuzz_short fuzz_key fuzz_aged fuzz_scoped fuzz_sealed))
+	  if $name eq 'policy';
+	return $public_key if $name eq 'public_key';
 	return array_of(grep { chance(3) } @scopes) if $name eq 'scopes';
 	return pick('{}', '{"team": "billing"}', '{"classification": "secret"}') if $name eq 'metadata';
 	return pick('1 second', '1 minute', '10 minutes', '0') if $name eq 'by';

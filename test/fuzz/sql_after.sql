@@ -51,6 +51,10 @@ FROM (VALUES
             interval '1 hour' - interval '40 minutes' * coalesce((a.detail ->> 'risk')::int, 0) / 100))),
     ('the audit trail is what was sealed', (
         SELECT count(*) FROM tr.tr_audit_verify() v WHERE NOT v.valid)),
+    ('what is delivered is the successor of a live token', (
+        SELECT count(*) FROM token_rotation.delivery d LEFT JOIN t s ON s.token_id = d.token_id
+        WHERE s.predecessor_id IS DISTINCT FROM d.predecessor_id OR s.status = 'revoked'
+        OR s.owner IS DISTINCT FROM d.owner)),
     ('no function is open to who was granted nothing', (
         SELECT count(*) FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
         JOIN pg_extension e ON e.oid = d.refobjid AND d.refclassid = 'pg_extension'::regclass

@@ -3,6 +3,7 @@
 #  1. pg_restore --exit-on-error succeeds, serially and in parallel, and as a
 #     plain script with ON_ERROR_STOP: with an edited shipped policy, a custom
 #     one, risk rules, tokens of every status, cutoffs, blocks and audit rows.
+#     one, tokens of every status, cutoffs, blocks, deliveries and audit rows.
 #  2. Row counts are equal; so are the rows themselves.
 #  3. Tokens are valid, revoked ones dead; policies, risk rules, row security, privileges and
 #     triggers are in force again.
@@ -27,7 +28,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use TokenRotation;
 
-my @tables = qw(policy token pending cutoff blocked_client audit audit_seal consumer risk_rule);
+my @tables = qw(policy token pending cutoff blocked_client audit audit_seal consumer risk_rule delivery_key delivery);
 
 # How many rows each table has, and a digest of them all.  What the worker does
 # to usage meanwhile is left out.
@@ -64,9 +65,16 @@ $old->safe_psql('postgres', q{
 		('partner', 'history', 'refusals', 100, '1 day', 3);
 	INSERT INTO token_rotation.policy (name, prefix, ttl, rotation_proof, allowed_scopes, degraded_scopes)
 	VALUES ('custom', 'cst', '1 hour', 'rotation_key', ARRAY['read', 'write', 'with " and \ '], '{read}');
+	INSERT INTO token_rotation.policy (name, prefix, ttl, refresh_before, rotation_proof, allowed_scopes, delivery)
+	VALUES ('custom', 'cst', '1 hour', '1 hour', 'rotation_key', ARRAY['read', 'write', 'with " and \ '], 'sealed');
 	CREATE ROLE app; CREATE ROLE auditor;
 	SELECT tr_grant('app', 'issuer'), tr_grant('auditor', 'auditor')});
 my $custom = issue($old, q{'cust''omer', 'custom', '{read}', '{"a": "b c"}'});
+issue($old, "'delivered', 'custom'");
+$old->safe_psql('postgres', "UPDATE token_rotation.token SET refresh_at = issued_at WHERE client_id = 'delivered'");
+value($old, q{SELECT tr_set_delivery_key('delivered', } . literal(slurp_file("$FindBin::RealBin/../public_key.asc")) . ')');
+# (the worker, who fills the cache again, may hold it at first)
+$old->poll_query_until('postgres', 'SELECT count(*) = 1 FROM tr_rotate_due()') or die 'nothing was delivered';
 my $unused = issue($old, "'unused'");
 my $unused_next = rotate($old, $unused->{token});
 my $used = issue($old, "'used'");
@@ -180,6 +188,8 @@ cmp_ok(value($new, "SELECT min(seq) FROM token_rotation.audit WHERE client_id = 
 # the worker may have told of the refusal above
 is(audit_count($new, "seq > $last AND client_id IS DISTINCT FROM 'new' AND reason IS DISTINCT FROM 'unknown'", $db),
 	'0', 'the restore itself added none');
+is(value($new, q{SELECT message FROM tr_deliveries('delivered')}, $db),
+	value($old, q{SELECT message FROM tr_deliveries('delivered')}), 'what was to be delivered is');
 
 # a session that restores keeps the worker from sealing; a failed statement lets it, the next COPY does not
 my $copied = $new->basedir . '/rows';
@@ -238,6 +248,7 @@ value($new, 'SELECT tr_revoke_before(clock_timestamp())', $db);
 my $all = join(',', map { literal($_->[0]) } @verdicts);
 is(value($new, "SELECT count(*) FROM tr_validate_many(ARRAY[$all]) WHERE valid", $db),
 	'0', 'tr_revoke_before ends everything that was restored');
+is(value($new, 'SELECT count(*) FROM token_rotation.delivery', $db), '0', 'and delivers nothing of it');
 is(verdict($new, issue($new, "'later'", $db)->{token}, $db), 'ok', 'and nothing later');
 is(verdict($new, $custom->{token}, 'parallel'), 'ok', 'elsewhere it lives');
 my $moment = value($new, q{

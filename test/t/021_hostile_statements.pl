@@ -173,17 +173,20 @@ for my $role (@ROLES)
 
 # 2. Calls
 
+my $public_key = slurp_file("$FindBin::RealBin/../public_key.asc");
+
 for my $role (@ROLES)
 {
 	my (%expected, @cases, %got);
 	my $shop = $tokens->{shop};
-	my %argument = (1 => $shop->{token}, 2 => $shop->{token_id}, 3 => $shop->{keyed}, 4 => $shop->{rotation_key});
+	my %argument = (1 => $shop->{token}, 2 => $shop->{token_id}, 3 => $shop->{keyed}, 4 => $shop->{rotation_key},
+		5 => $public_key);
 
 	for my $function (sort keys %functions)
 	{
 		my ($callers, $sql) = @{ $functions{$function} };
 
-		$sql =~ s/%([1-4])/$argument{$1}/g;
+		$sql =~ s/%([1-5])/$argument{$1}/g;
 		push @cases, [$sql];
 		# of his own realm, a member gets answers: the other tests' business
 		$expected{$function} = !any($role, @$callers) ? $refused : $role eq 'rival' ? 'ok 0' : 'ok [0-3]';

@@ -120,7 +120,8 @@ my $leaks = q{
 	DROP VIEW mine; DROP DOMAIN leaky; DROP AGGREGATE keep(text); DROP OPERATOR === (text, text);
 	DROP FUNCTION leak(text), leak(text, text), keep(text, text);
 };
-my %column = (tokens => 'client_id', audit => 'client_id', cutoff => 'subject', blocked_client => 'client_id');
+my %column = (tokens => 'client_id', audit => 'client_id', cutoff => 'subject', blocked_client => 'client_id',
+	deliveries => 'client_id', delivery_key => 'client_id');
 my @shops = grep { $_ ne 'shop client' } @{ $others{shop} };
 for my $relation (sort keys %column)
 {
@@ -183,6 +184,7 @@ is( value($node, q{SELECT string_agg(tablename, ' ' ORDER BY tablename) FROM pg_
 		WHERE schemaname = 'token_rotation'}),
 	'audit audit_seal audit_sink blocked_client consumer cutoff pending policy token told', 'FOR ALL TABLES: not the cache');
 	'audit audit_seal audit_sink blocked_client cutoff pending policy risk_rule token', 'FOR ALL TABLES: not the cache');
+	'audit audit_seal audit_sink blocked_client cutoff delivery delivery_key pending policy token', 'FOR ALL TABLES: not the cache');
 my $create = q{SELECT count(*) FROM pg_create_logical_replication_slot('of_' || current_user, 'pgoutput')};
 for my $role (@ROLES)
 {

@@ -44,6 +44,7 @@ $node->safe_psql('postgres', q{
 	INSERT INTO token_rotation.policy (name, min_ttl) VALUES ('weighed', '1 hour');
 	INSERT INTO token_rotation.risk_rule (policy, kind, pattern, score) VALUES
 		('weighed', 'history', 'refusals', 30), ('weighed', 'history', 'dormancy', 30)});
+	INSERT INTO token_rotation.policy (name, delivery) VALUES ('sealed', 'sealed')});
 
 # Tokens of the realm.
 sub made
@@ -58,6 +59,10 @@ my $family = made(q{SELECT i.* FROM tr_issue('family') i, tr_rotate(i.token) r})
 my $open = made(q{SELECT i.* FROM tr_issue('open') i, tr_rotate(i.token) r});
 my $dead = made(q{SELECT i.* FROM tr_issue('dead') i, tr_revoke(i.token) x});
 made(q{SELECT tr_block_client('blocked'), tr_issue('due', ttl => '1 second')});
+my $public_key = literal(slurp_file("$FindBin::RealBin/../public_key.asc"));
+made(qq{SELECT tr_set_delivery_key('keyed', $public_key), tr_issue('keyed', 'sealed')});
+$node->safe_psql('postgres', "UPDATE token_rotation.token SET refresh_at = issued_at WHERE policy = 'sealed'");
+made(q{SELECT * FROM tr_rotate_due()});
 made(q{SELECT tr_issue('to start')});
 $node->safe_psql('postgres', "UPDATE token_rotation.token SET refresh_at = issued_at WHERE client_id = 'to start'");
 poll($node, 'a token is due',
@@ -87,6 +92,9 @@ my @verbs = (
 	[ tr_extend_overlap => "SELECT tr_extend_overlap('$open->{token_id}', '1 minute') IS NOT NULL", 'app', 't' ],
 	[ tr_finish_overlap => "SELECT tr_finish_overlap('$family->{token_id}')", 'app', 't' ],
 	[ tr_cancel_rotation => "SELECT tr_cancel_rotation('$open->{token_id}')", 'app', 't' ],
+	[ tr_set_delivery_key => "SELECT tr_set_delivery_key('plain', $public_key) IS NOT NULL", 'app', 't' ],
+	[ tr_drop_delivery_key => "SELECT tr_drop_delivery_key('keyed')", 'app', 't' ],
+	[ tr_deliveries => 'SELECT count(*) FROM tr_deliveries()', 'app', '1' ],
 	[ tr_sweep => 'SELECT tr_sweep()', 'app', '1' ],
 	[ tr_prune => 'SELECT tr_prune(clock_timestamp())', 'app', '1' ],
 	[ tr_grant => q{SELECT tr_grant('elsewhere', 'operator', 'shop')}, undef, '' ],

@@ -1,7 +1,7 @@
 # Nothing of a secret in any file of the server, its archive and its backups.
 #
-# Clients issue, validate, rotate, replay and revoke under the noisiest
-# settings, with literals and with bound values, in savepoints that roll back
+# Clients issue, validate, rotate, replay and revoke, and have successors delivered,
+# under the noisiest settings, with literals and with bound values, in savepoints that roll back
 # and in statements that fail.  Then everything that is on disk is searched for
 # any 20 consecutive characters of what they held, and for any 20 consecutive
 # bytes of the nonces:
@@ -20,6 +20,8 @@ use FindBin;
 use lib "$FindBin::RealBin/lib";
 
 use File::Basename qw(basename);
+use Gnupg;
+use JSON::PP ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -91,6 +93,26 @@ sub life
 	return;
 }
 life($_) for qw(default partner internal) x 3;
+
+# Delivered, and opened by GnuPG.
+run_command([ "$FindBin::RealBin/../setup", 'gnupg' ]);
+gnupg_home();
+make_key('leaks', 'rsa2048');
+add_subkey('leaks', 'rsa2048');
+$node->safe_psql('postgres', q{
+	INSERT INTO token_rotation.policy (name, rotation_proof, delivery) VALUES ('sealed', 'rotation_key', 'sealed')});
+value($node, q{SELECT tr_set_delivery_key('sealed', } . literal(public_key('leaks')) . ')');
+for (1 .. 3)
+{
+	my $old = issue($node, "'sealed', 'sealed'");
+
+	held(@$old{qw(token rotation_key)});
+	$node->safe_psql('postgres', "UPDATE token_rotation.token SET refresh_at = issued_at WHERE token_id = '$old->{token_id}'");
+	$node->poll_query_until('postgres', 'SELECT count(*) > 0 FROM tr_rotate_due()') or die 'nothing was delivered';
+}
+my @opened = map { JSON::PP->new->decode(decrypt($_->{message})) } rows($node, q{SELECT * FROM tr_deliveries('sealed')});
+is(@opened, 3, 'successors are delivered');
+held(@$_{qw(token rotation_key)}) for @opened;
 
 # Bound values, and many tokens at once.
 for my $script ('SELECT valid FROM tr_validate(:token)', 'SELECT reason FROM tr_rotate(:token)',

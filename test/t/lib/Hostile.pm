@@ -10,6 +10,7 @@ use strict;
 use warnings FATAL => 'all';
 
 use Exporter 'import';
+use FindBin;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -81,10 +82,21 @@ my $grants = q{
 
 # Tokens of a realm: one rotated, whose nonce is there, one with a rotation key,
 # one revoked, one leaked; a cutoff and a block.  Whatever text the realm chose has its name
+# one revoked, one that is delivered; a cutoff and a block.  Whatever text the realm chose has its name
 # in it.
 sub fill
 {
 	my ($node, $realm) = @_;
+	my $key = literal(slurp_file("$FindBin::RealBin/../public_key.asc"));
+
+	value($node, qq{
+		SET token_rotation.realm = '$realm';
+		SELECT tr_set_delivery_key('$realm sealed', $key), tr_issue('$realm sealed', 'sealed');
+		UPDATE token_rotation.token SET refresh_at = issued_at WHERE client_id = '$realm sealed'});
+	# (the worker, who fills the cache again, may hold it at first)
+	$node->poll_query_until('postgres', qq{
+		SELECT EXISTS (SELECT FROM token_rotation.delivery WHERE owner = '$realm')
+			OR (SELECT count(*) < 0 FROM tr_rotate_due())}) or die 'nothing was delivered';
 
 	return row($node, qq{
 		SELECT i.token, i.token_id, r.token AS next, k.token AS keyed, k.rotation_key
@@ -105,7 +117,8 @@ sub hostile_node
 	my %tokens;
 
 	# several statements, none in a transaction of the others
-	$node->safe_psql('postgres', $_) for $roles, $install, $grants;
+	$node->safe_psql('postgres', $_) for $roles, $install, $grants,
+	  q{INSERT INTO token_rotation.policy (name, delivery) VALUES ('sealed', 'sealed')};
 	# on 15 a CREATEROLE user makes himself a member of whatever role; later he
 	# needs a superuser for it
 	my $joined = $node->psql('postgres', 'GRANT token_rotation_worker TO creator',
@@ -180,6 +193,8 @@ sub digest
 			UNION ALL SELECT concat_ws(' ', 'risk rule', r) FROM token_rotation.risk_rule r
 			UNION ALL SELECT concat_ws(' ', 'cutoff', c) FROM token_rotation.cutoff c
 			UNION ALL SELECT concat_ws(' ', 'block', b) FROM token_rotation.blocked_client b
+			UNION ALL SELECT concat_ws(' ', 'delivery', d) FROM token_rotation.delivery d
+			UNION ALL SELECT concat_ws(' ', 'delivery key', k) FROM token_rotation.delivery_key k
 			UNION ALL SELECT concat_ws(' ', 'audit', a) FROM token_rotation.audit a WHERE event NOT LIKE '%refused'
 			UNION ALL SELECT concat_ws(' ', 'relation', oid, relname, relowner, relkind, relpersistence, relrowsecurity,
 				relforcerowsecurity, relhastriggers, relhasrules, relhassubclass, relacl, reloptions)

@@ -105,7 +105,7 @@ our %relations = (
 	},
 	policy => {
 		columns => [ qw(name prefix ttl overlap replay_window refresh_before max_family_age rotation_proof
-			allowed_scopes shipped on_reuse rotate_after overlap_starts warn_before min_ttl degraded_scopes) ],
+			allowed_scopes shipped on_reuse rotate_after overlap_starts warn_before min_ttl degraded_scopes delivery) ],
 		read => [ 'auditor', @members ],
 		sees => {},
 		set => q(ttl = '1 year'),
@@ -119,6 +119,26 @@ our %relations = (
 		open => 1,    # likewise
 	},
 );
+$relations{delivery} = {
+	columns => [ qw(token_id predecessor_id client_id owner fingerprint message made_at ends_at fetches fetched_at) ],
+	read => [],
+	sees => { reader => 'false' },
+	set => 'fetches = 1',
+};
+$relations{deliveries} = {
+	columns => [ qw(token_ref display client_id policy owner fingerprint made_at ends_at fetches fetched_at
+		first_used_at) ],
+	read => [ 'issuer', 'auditor', @members ],
+	sees => { auditor => 'false', reader => 'false', allseeing => 'false', %mine },
+	set => 'fetches = 1',
+	view => 1,
+};
+$relations{delivery_key} = {
+	columns => [qw(client_id owner public_key fingerprint added_at effective_at expires_at)],
+	read => [ 'auditor', @members ],
+	sees => {%mine_and_global},
+	set => 'effective_at = now()',
+};
 $relations{audit_sink} = {
 	columns => [qw(segment seal)],
 	read => [],
@@ -155,10 +175,12 @@ $relations{tr_stat} = {
 };
 # BYPASSRLS means what it says: doc/security.md
 $relations{$_}{sees}{allseeing} = '' for qw(token token_cache pending audit audit_seal audit_sink consumer told cutoff blocked_client);
+$relations{$_}{sees}{allseeing} = ''
+  for qw(token token_cache pending audit audit_seal audit_sink cutoff blocked_client delivery delivery_key);
 
 # Functions: who may call each, with what, and what a member of another realm
 # is then told of tokens of the realm shop.  %1 is a token, %2 its id, %3 a
-# token with a rotation key %4.
+# token with a rotation key %4, %5 a PGP public key.
 my @validate = qw(validator rival);
 my @issue = qw(issuer rival);
 my @operate = qw(operator rival);
@@ -183,6 +205,9 @@ our %functions = (
 	tr_extend_overlap => [ \@operate, q{SELECT 1 WHERE tr_extend_overlap('%2', '1 minute') IS NOT NULL} ],
 	tr_finish_overlap => [ \@operate, q{SELECT 1 WHERE tr_finish_overlap('%2')} ],
 	tr_cancel_rotation => [ \@operate, q{SELECT 1 WHERE tr_cancel_rotation('%2')} ],
+	tr_set_delivery_key => [ \@operate, q{SELECT 1 WHERE tr_set_delivery_key('shop client', '%5') IS NULL} ],
+	tr_drop_delivery_key => [ \@operate, q{SELECT 1 WHERE tr_drop_delivery_key('shop client')} ],
+	tr_deliveries => [ \@issue, q{SELECT 1 FROM tr_deliveries() WHERE owner <> 'rivals'} ],
 	tr_report_leak => [ \@operate, q{SELECT 1 FROM tr_report_leak('%1') r WHERE r IS NULL} ],
 	tr_sweep => [ \@operate, q{SELECT 1 WHERE tr_sweep() <> 0} ],
 	tr_prune => [ \@operate, q{SELECT 1 WHERE tr_prune(now()) > 2} ],    # its own revoked ones

@@ -26,6 +26,8 @@ my $node = new_node('kill', conf => "synchronous_commit = off\nwal_writer_delay 
 workers_at_next_start($node, 0);
 $node->restart;
 $node->safe_psql('postgres', q{INSERT INTO token_rotation.policy (name, overlap_starts) VALUES ('waits', 'first_use')});
+$node->safe_psql('postgres',
+	q{SET synchronous_commit = on; INSERT INTO token_rotation.policy (name, delivery) VALUES ('sealed', 'sealed')});
 
 my @held;     # first tokens; looking at their successors would be to use them
 my $kills = 0;
@@ -40,6 +42,7 @@ sub state
 		SELECT coalesce(string_agg(w::text, E'\n' ORDER BY token_id), '') FROM token_rotation.pending w;
 		SELECT coalesce(string_agg(c::text, E'\n' ORDER BY c), '') FROM token_rotation.cutoff c;
 		SELECT coalesce(string_agg(b::text, E'\n' ORDER BY b), '') FROM token_rotation.blocked_client b;
+		SELECT coalesce(string_agg(d::text, E'\n' ORDER BY d), '') FROM token_rotation.delivery d;
 		SELECT coalesce(string_agg(a::text, E'\n' ORDER BY seq), '') FROM token_rotation.audit a;
 		SELECT string_agg(reason, ' ' ORDER BY ord) FROM tr_validate_many(ARRAY[$tokens])));
 }
@@ -70,6 +73,11 @@ sub sound
 			(SELECT count(*) || ' with two successors' FROM (
 				SELECT FROM token_rotation.token WHERE predecessor_id IS NOT NULL
 				GROUP BY predecessor_id HAVING count(*) > 1) d HAVING count(*) > 0),
+			(SELECT count(*) || ' rotations for delivery without one' FROM token_rotation.audit a
+			 JOIN token_rotation.token t ON a.successor_ref = sha256(uuid_send(t.token_id))
+			 WHERE a.reason = 'sealed' AND NOT EXISTS (SELECT FROM token_rotation.delivery d WHERE d.token_id = t.token_id)
+			 AND NOT EXISTS (SELECT FROM token_rotation.cutoff c WHERE c.before > t.issued_at)
+			 HAVING count(*) > 0),
 			(SELECT count(*) || ' in the cache' FROM token_rotation.token_cache HAVING count(*) > 0))});
 }
 
@@ -96,6 +104,13 @@ my $due = sub {
 	$one->($h);
 	$node->safe_psql('postgres', "SET synchronous_commit = on; UPDATE token_rotation.token SET refresh_at = issued_at WHERE token_id = '$h->{old}{token_id}'");
 };
+my $public_key = literal(slurp_file("$FindBin::RealBin/../../public_key.asc"));
+my $sealed = sub {
+	my ($h) = @_;
+	$h->{old} = issue($node, "'$h->{client}', 'sealed'");
+	$node->safe_psql('postgres', "SET synchronous_commit = on; SELECT tr_set_delivery_key('$h->{client}', $public_key);"
+		. " UPDATE token_rotation.token SET refresh_at = issued_at WHERE token_id = '$h->{old}{token_id}'");
+};
 my $started = sub { my ($h) = @_; $due->($h); value($node, 'SELECT tr_rotate_due()'); };
 my %verb = (
 	issue => [ sub { }, "tr_issue(':client')", 'issued', {} ],
@@ -103,6 +118,7 @@ my %verb = (
 	start => [ $due, 'tr_rotate_due()', 'issued rotation_started', { old => 'ok' } ],
 	claim => [ $started, "tr_rotate(':old')", 'issued rotation_started rotated', { old => 'ok' } ],
 	use => [ $waits, "tr_rotate(':new')", 'issued rotated first_used rotated', { old => 'ok', new => 'ok' } ],
+	deliver => [ $sealed, 'tr_rotate_due()', 'issued delivery_key_changed rotated', { old => 'ok' } ],
 	rotate_id => [ $one, "tr_rotate_id(':old_id', '0')", 'issued rotated', { old => 'overlap_ended' } ],
 	reissue => [ $lost, "tr_rotate(':old')", 'issued rotated reissued', { old => 'ok', new => 'bad_secret' } ],
 	revoke => [ $one, "tr_revoke(':old')", 'issued revoked', { old => 'revoked' } ],
@@ -162,12 +178,13 @@ sub done_is
 my %before = (
 	before_commit => [
 		qw(rotate revoke issue rotate_id reissue revoke_family block unblock cancel extend finish sweep prune
-		  revoke_client revoke_policy revoke_before start claim use)
+		  revoke_client revoke_policy revoke_before start claim use deliver)
 	],
 	window_half => ['start'],
 	first_use_half => ['use'],
-	rotate_half => [qw(rotate rotate_id claim use)],
-	rotate_made => [qw(rotate rotate_id claim use)],
+	rotate_half => [qw(rotate rotate_id claim use deliver)],
+	rotate_made => [qw(rotate rotate_id claim use deliver)],
+	deliver_half => ['deliver'],
 	revoke_half => [qw(revoke revoke_family)],
 	sweep_selected => ['sweep'],
 	sweep_half => ['sweep'],
