@@ -16,7 +16,6 @@
 #include "utils/uuid.h"
 
 #include "frame/catalog.h"
-#include "frame/rows.h"
 #include "frame/sql.h"
 #include "state/delivery.h"
 

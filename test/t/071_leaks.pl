@@ -95,7 +95,6 @@ sub life
 life($_) for qw(default partner internal) x 3;
 
 # Delivered, and opened by GnuPG.
-run_command([ "$FindBin::RealBin/../setup", 'gnupg' ]);
 gnupg_home();
 make_key('leaks', 'rsa2048');
 add_subkey('leaks', 'rsa2048');

@@ -29,7 +29,6 @@ use Secrets;
 use Test::More;
 use TokenRotation;
 
-run_command([ "$FindBin::RealBin/../setup", 'gnupg' ]);
 gnupg_home();
 
 my $libdir = (run_command([ 'pg_config', '--pkglibdir' ]))[0];
