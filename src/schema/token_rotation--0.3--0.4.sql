@@ -25,15 +25,6 @@ ALTER TABLE token_rotation.policy ADD COLUMN overlap_starts text COLLATE "C" NOT
         CHECK (overlap_starts IN ('rotation', 'first_use'));
 COMMENT ON COLUMN token_rotation.policy.overlap_starts IS 'when the overlap window opens: at the rotation, or at the first_use of the successor, until when the old token lives to its own expiry';
 
-ALTER TABLE token_rotation.policy ADD COLUMN degraded_scopes text[],
-    ADD CONSTRAINT policy_degraded_scopes_check
-        CHECK (pg_catalog.array_position(degraded_scopes, NULL) IS NULL);
-COMMENT ON COLUMN token_rotation.policy.degraded_scopes IS 'the scopes that tokens of this policy keep on a standby, and while the circuit is open; a standby older than max_staleness accepts them for these; NULL: all, and none when it is that old';
-ALTER TABLE token_rotation.policy ADD COLUMN delivery text COLLATE "C" NOT NULL DEFAULT 'direct',
-    ADD CONSTRAINT policy_delivery_check
-        CHECK (delivery IN ('direct', 'sealed'));
-COMMENT ON COLUMN token_rotation.policy.delivery IS 'how the successors of rotations that the server starts get to their holders: direct, they come for them; sealed, they are made at once and wait encrypted to the client''s key';
-
 -- A window that the server opens has no rotation yet.
 ALTER TABLE token_rotation.token DROP CONSTRAINT token_overlap_check, DROP CONSTRAINT token_rotating_check,
     ADD CONSTRAINT token_overlap_check
@@ -66,9 +57,7 @@ COMMENT ON TABLE token_rotation.pending IS
 COMMENT ON COLUMN token_rotation.pending.token_id IS 'the successor';
 COMMENT ON COLUMN token_rotation.pending.predecessor_id IS 'whose window opens when the successor is first used';
 COMMENT ON COLUMN token_rotation.pending.overlap IS 'how long that window will be';
-
 ALTER TABLE token_rotation.pending ENABLE ROW LEVEL SECURITY;
-SELECT pg_catalog.pg_extension_config_dump('token_rotation.pending', '');
 
 CREATE FUNCTION @extschema@.tr_rotate_due(
     policy text DEFAULT NULL, max_tokens integer DEFAULT 1000,
@@ -135,11 +124,6 @@ ALTER TABLE token_rotation.policy ADD COLUMN warn_before interval[] NOT NULL DEF
            AND '100 years'::pg_catalog.interval OPERATOR(pg_catalog.>=) ALL (warn_before));
 COMMENT ON COLUMN token_rotation.policy.warn_before IS 'how long before a token without a successor ends the event expiring tells of it: up to 8 lead times, each told once';
 
--- Events: the sealed rows of the audit trail, for consumers, in the order of the
--- seals.  A position is the segment's number plus 10000 for each seal before plus
--- the place in the seal, which has at most 10000 rows: it goes on in the segment
--- that a restore begins, because that has the clock for its number.
-
 CREATE TABLE token_rotation.consumer (
     name text COLLATE "C" NOT NULL,
     owner text COLLATE "C" NOT NULL,
@@ -156,8 +140,6 @@ COMMENT ON COLUMN token_rotation.consumer.name IS 'the consumer';
 COMMENT ON COLUMN token_rotation.consumer.owner IS 'the role that acknowledged first: only its members may go on';
 COMMENT ON COLUMN token_rotation.consumer."position" IS 'the last event that it has acknowledged';
 COMMENT ON COLUMN token_rotation.consumer.acked_at IS 'when that was';
-
--- No policy: who may write tables at large must not make a consumer skip events.
 ALTER TABLE token_rotation.consumer ENABLE ROW LEVEL SECURITY;
 
 CREATE FUNCTION @extschema@.tr_events(
@@ -226,8 +208,6 @@ COMMENT ON COLUMN token_rotation.told.event IS 'rotation_due, unclaimed, expirin
 COMMENT ON COLUMN token_rotation.told.lead IS 'how long before the end that moment is; 0: there is none';
 COMMENT ON COLUMN token_rotation.told.until IS 'moments up to this one are told of';
 COMMENT ON COLUMN token_rotation.told.key_id IS 'number of the server key then; 0: there was none';
-
--- No policy, likewise.
 ALTER TABLE token_rotation.told ENABLE ROW LEVEL SECURITY;
 
 CREATE FUNCTION token_rotation.expiring(
@@ -250,13 +230,20 @@ CREATE FUNCTION token_rotation.expiring(
 COMMENT ON FUNCTION token_rotation.expiring(interval) IS
     'live tokens without a successor whose validity ends within this time, of the realms that the caller is a member of: a row for each client, realm and policy, soonest first; NULL: none';
 
-SELECT pg_catalog.pg_extension_config_dump('token_rotation.consumer', '');
--- Risk rules.
 ALTER TABLE token_rotation.policy ADD COLUMN min_ttl interval,
     ADD CONSTRAINT policy_min_ttl_check
         CHECK (min_ttl OPERATOR(pg_catalog.>=) '1 second'::pg_catalog.interval
            AND min_ttl OPERATOR(pg_catalog.<=) '100 years'::pg_catalog.interval);
 COMMENT ON COLUMN token_rotation.policy.min_ttl IS 'what risk rules shorten the ttl to at most; NULL, or as long as the ttl: they shorten nothing';
+
+ALTER TABLE token_rotation.policy ADD COLUMN degraded_scopes text[],
+    ADD CONSTRAINT policy_degraded_scopes_check
+        CHECK (pg_catalog.array_position(degraded_scopes, NULL) IS NULL);
+COMMENT ON COLUMN token_rotation.policy.degraded_scopes IS 'the scopes that tokens of this policy keep on a standby, and while the circuit is open; a standby older than max_staleness accepts them for these; NULL: all, and none when it is that old';
+ALTER TABLE token_rotation.policy ADD COLUMN delivery text COLLATE "C" NOT NULL DEFAULT 'direct',
+    ADD CONSTRAINT policy_delivery_check
+        CHECK (delivery IN ('direct', 'sealed'));
+COMMENT ON COLUMN token_rotation.policy.delivery IS 'how the successors of rotations that the server starts get to their holders: direct, they come for them; sealed, they are made at once and wait encrypted to the client''s key';
 
 CREATE TABLE token_rotation.risk_rule (
     policy text COLLATE "C" NOT NULL,
@@ -285,15 +272,12 @@ COMMENT ON COLUMN token_rotation.risk_rule.score IS 'parts of a hundred of the w
 COMMENT ON COLUMN token_rotation.risk_rule.within IS 'how far history is looked back upon';
 COMMENT ON COLUMN token_rotation.risk_rule.at_least IS 'how many refusals or reuses there must be in that time';
 
--- BEFORE INSERT, UPDATE, per row: an unknown policy is 42704, a pattern that
--- can match nothing 22023.  BEFORE TRUNCATE: refused.
 CREATE FUNCTION @extschema@.tr_risk_rule_guard() RETURNS trigger
     AS 'MODULE_PATHNAME', 'tr_risk_rule_guard'
     LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE;
 COMMENT ON FUNCTION @extschema@.tr_risk_rule_guard() IS
     'trigger: refuses risk rules of unknown policies and patterns that can match nothing, refuses TRUNCATE';
 
--- AFTER INSERT, UPDATE, DELETE, per row: writes the audit row.
 CREATE FUNCTION @extschema@.tr_risk_rule_audit() RETURNS trigger
     AS 'MODULE_PATHNAME', 'tr_risk_rule_audit'
     LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE;
@@ -327,7 +311,6 @@ CREATE INDEX audit_history ON token_rotation.audit (client_id, owner, event, at)
 COMMENT ON INDEX token_rotation.audit_history IS
     'what counts as history for risk rules: reuses, leaks, and refusals that a holder of the secret got for what his token was';
 
-SELECT pg_catalog.pg_extension_config_dump('token_rotation.risk_rule', '');
 -- Rotation on schedule: jobs of pg_cron, which is looked for when these are called.
 
 CREATE FUNCTION @extschema@.tr_schedule(policy text, cron text) RETURNS bigint
@@ -423,8 +406,6 @@ COMMENT ON COLUMN token_rotation.delivery.fetched_at IS 'when it was last fetche
 
 CREATE INDEX delivery_ends ON token_rotation.delivery (ends_at);
 COMMENT ON INDEX token_rotation.delivery_ends IS 'deliveries by their end, for erasing them';
-
--- A message is fetched with tr_deliveries, which counts; there is no SELECT policy.
 ALTER TABLE token_rotation.delivery ENABLE ROW LEVEL SECURITY;
 ALTER TABLE token_rotation.delivery_key ENABLE ROW LEVEL SECURITY;
 
@@ -467,8 +448,8 @@ CREATE FUNCTION @extschema@.tr_deliveries(
 COMMENT ON FUNCTION @extschema@.tr_deliveries(text) IS
     'fetch the deliveries that wait for a client, or for all, in the caller''s realms: PGP messages that only the client can open; they can be fetched again until the window ends';
 
-SELECT pg_catalog.pg_extension_config_dump('token_rotation.delivery_key', '');
-SELECT pg_catalog.pg_extension_config_dump('token_rotation.delivery', '');
+SELECT pg_catalog.pg_extension_config_dump(t, '')
+FROM pg_catalog.unnest(ARRAY['token_rotation.pending', 'token_rotation.consumer', 'token_rotation.risk_rule', 'token_rotation.delivery_key', 'token_rotation.delivery']::pg_catalog.regclass[]) t;
 
 -- What is new gets the owner of what was there, and is closed: to PUBLIC and to
 -- those whom ALTER DEFAULT PRIVILEGES names.
@@ -476,21 +457,17 @@ DO LANGUAGE plpgsql $$
 DECLARE
     functions CONSTANT pg_catalog.regprocedure[] := ARRAY[
         '@extschema@.tr_rotate_due(text, integer)',
-        '@extschema@.tr_events(text, integer)',
-        '@extschema@.tr_ack(text, bigint)',
-        '@extschema@.tr_events_head()',
-        'token_rotation.expiring(interval)'];
+        '@extschema@.tr_events(text, integer)', '@extschema@.tr_ack(text, bigint)', '@extschema@.tr_events_head()',
+        'token_rotation.expiring(interval)',
+        '@extschema@.tr_explain_ttl(text, text, text[], jsonb)',
+        '@extschema@.tr_risk_rule_guard()', '@extschema@.tr_risk_rule_audit()',
+        '@extschema@.tr_schedule(text, text)', '@extschema@.tr_unschedule(text)', '@extschema@.tr_schedules()',
+        '@extschema@.tr_set_delivery_key(text, text)', '@extschema@.tr_drop_delivery_key(text)',
+        '@extschema@.tr_deliveries(text)'];
     relations CONSTANT pg_catalog.regclass[] := ARRAY[
-        'token_rotation.unclaimed',
-        'token_rotation.pending',
-        'token_rotation.consumer',
-        'token_rotation.consumers',
-        'token_rotation.told'];
-    functions pg_catalog.regprocedure[] := ARRAY[
-        '@extschema@.tr_rotate_due(text, integer)', '@extschema@.tr_set_delivery_key(text, text)',
-        '@extschema@.tr_drop_delivery_key(text)', '@extschema@.tr_deliveries(text)'];
-    relations pg_catalog.regclass[] := ARRAY['token_rotation.unclaimed', 'token_rotation.pending',
-        'token_rotation.delivery_key', 'token_rotation.delivery', 'token_rotation.deliveries'];
+        'token_rotation.unclaimed', 'token_rotation.pending', 'token_rotation.consumer',
+        'token_rotation.consumers', 'token_rotation.told', 'token_rotation.risk_rule', 'token_rotation.schedules',
+        'token_rotation.delivery', 'token_rotation.delivery_key', 'token_rotation.deliveries'];
     owner pg_catalog.regrole;
     statement text;
 BEGIN

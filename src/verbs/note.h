@@ -16,12 +16,9 @@
 extern void tr_note_begin(TrEvent *event, const char *name, const TrToken *token);
 
 /*
- * What the trail says of a token that was made, as JSON: its policy and expiry,
- * the risk where there was any, and when the window of its predecessor (NULL: it
- * has none) ends.
- * What the trail says of a token that was made, as JSON: its policy and expiry, and
- * when the window of its predecessor (NULL: it has none) ends, and the fingerprint of
- * the key that it is delivered to (NULL: it is not).
+ * What the trail says of a token that was made, as JSON: its policy and expiry, the
+ * risk where there was any, when the window of its predecessor (NULL: it has none)
+ * ends, and the fingerprint of the key that it is delivered to (NULL: it is not).
  */
 extern char *tr_note_made(const TrToken *token, const TrToken *predecessor, const char *sealed_to);
 

@@ -36,10 +36,6 @@
 #include "frame/event.h"
 #include "frame/sql.h"
 #include "verbs/edit.h"
-#include "state/audit.h"
-
-/* The longest value that an audit row takes; only lists of scopes can exceed it. */
-#define VALUE_MAX_BYTES 1000
 
 /* A shipped row is being deleted because a restored one takes its place. */
 static bool replacing = false;

@@ -376,6 +376,8 @@ note_refusal(const TrRotate *rotate, TrReason reason, bool proven)
 		return;
 	if (rotate->held_up && reason == TR_DISABLED)
 		tr_stats_add(tr_stats_of(rotate->token.policy), TR_STAT_ROTATION_REFUSED + reason, 1);
+	else if (rotate->by_id)
+		tr_note_refusal_by_id(reason, token);
 	else
 		tr_note_refusal(TR_EVENT_ROTATION_REFUSED, reason, token, rotate->origin);
 }
@@ -416,7 +418,7 @@ rotate_by_id(const uint8 *id, TrRotate *rotate)
 	if (tr_present_lock_id(id, &rotate->token))
 		reason = tr_token_hash_check_row(&rotate->token);
 	if (reason == TR_OK)
-		reason = rotate_locked(rotate);
+		reason = tr_rotate_locked(rotate);
 	tr_section_end(&section);
 	return reason;
 }
@@ -436,15 +438,6 @@ tr_rotate_id(PG_FUNCTION_ARGS)
 	begin(&rotate, "tr_rotate_id()");
 	id = (const uint8 *) DatumGetPointer(tr_arg(fcinfo, 0, "token_id"));
 	arg_overlap(fcinfo, 1, &rotate);
-
-	tr_section_begin(&section);
-	reason =
-		tr_present_lock_id(id, &rotate.token) ? tr_token_hash_check_row(&rotate.token) : TR_UNKNOWN;
-	if (reason == TR_OK)
-		reason = tr_rotate_locked(&rotate);
-	tr_section_end(&section);
-	if (reason != TR_OK)
-		tr_note_refusal_by_id(reason, reason == TR_UNKNOWN ? NULL : &rotate.token);
 	reason = rotate_by_id(id, &rotate);
 	note_refusal(&rotate, reason, reason != TR_UNKNOWN);
 	return answer(fcinfo, &rotate, reason);
