@@ -1,10 +1,10 @@
 # shellcheck shell=bash
-# What test/chaos/final and test/chaos/crash share: servers, and the client with
-# its load.  Source it, don't run it.
+# What the programs in test/chaos share: servers, and the client with its load.
+# Source it, don't run it.
 #
 #   chaos_build                compile client and checker
 #   chaos_init NAME PORT       a server with the extension and what the client needs
-#   chaos_start, chaos_stop NAME MODE
+#   chaos_start, chaos_stop NAME MODE   (chaos_env: what comes before the command, such as env X=y)
 #   chaos_start_due            start rotations (tr_rotate_due), if there is a server to do it
 #   chaos_consume              read events and acknowledge them, as far as there is a server
 #   chaos_new_key [NAME]       add a server key, and have a server read it
@@ -14,7 +14,7 @@
 #   chaos_check NAME MIN MIN   stop both, and check the history
 . "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 
-work='' failures=0
+work='' failures=0 chaos_env=()
 chaos_here=$tr_top/test/chaos
 
 # The last word: stop everything, keep the folder only when something failed.
@@ -167,7 +167,7 @@ chaos_new_key()
 
 chaos_start()
 {
-	tr_as_user "$bindir/pg_ctl" -D "$work/$1" -l "$work/$1.log" -w -t 120 start > "$work/start.out" 2>&1 ||
+	tr_as_user "${chaos_env[@]}" "$bindir/pg_ctl" -D "$work/$1" -l "$work/$1.log" -w -t 120 start > "$work/start.out" 2>&1 ||
 		{ tail -n 30 "$work/start.out" "$work/$1.log" >&2; tr_die 'the server did not start'; }
 }
 
