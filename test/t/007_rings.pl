@@ -128,17 +128,18 @@ value($node, often(50, 'tr_revoke', $unknown));
 value($node, 'SET ROLE issuer; ' . often(7, 'tr_rotate', $unknown));
 rotate($node, $dead->{token});
 release($held);
+# a worker that waited for the lock may have looked before the last of a kind came
 poll($node, 'junk is recorded', qq{
-	SELECT count(*) = 5 FROM token_rotation.audit WHERE $since AND detail ? 'count'});
+	SELECT sum((detail ->> 'count')::integer) = 657 FROM token_rotation.audit WHERE $since AND detail ? 'count'});
 is( trail($since),
 	'revocation_refused unknown 50, rotation_refused bad_secret 100, rotation_refused malformed 300,'
 	  . ' rotation_refused revoked 1, rotation_refused unknown 207',
 	'in full count, and the proven event beside it');
 is_deeply(
 	[ rows($node, qq{
-		SELECT role, detail ->> 'count' AS count, client_id, token_ref
+		SELECT role, sum((detail ->> 'count')::integer)::text AS count, client_id, token_ref
 		FROM token_rotation.audit WHERE $since AND event = 'rotation_refused' AND reason = 'unknown'
-		ORDER BY role}) ],
+		GROUP BY role, client_id, token_ref ORDER BY role}) ],
 	[
 		{ role => 'issuer', count => '7', client_id => undef, token_ref => undef },
 		{ role => $superuser, count => '200', client_id => undef, token_ref => undef }
