@@ -261,6 +261,10 @@ FROM unnest(ARRAY['regress_sealed_operator', 'regress_sealed_issuer', 'regress_s
 SELECT tr_set_owner('regress_sealed_a', 'regress_sealed_b');
 SELECT owner FROM token_rotation.delivery;
 SELECT owner, count(*) FROM token_rotation.delivery_key WHERE owner ~ '_[ab]$' GROUP BY 1;
+-- One row of the trail for each realm, and who speaks for every realm drops the key of each.
+SELECT owner, reason, count(*) FROM token_rotation.audit WHERE client_id = 'sealed realm' AND event = 'delivery_key_changed' GROUP BY 1, 2 ORDER BY 1, 2;
+SELECT tr_drop_delivery_key('sealed realm'), tr_drop_delivery_key('sealed realm') AS again;
+SELECT owner, public_key IS NULL AS dropped FROM token_rotation.delivery_key WHERE client_id = 'sealed realm' ORDER BY 1;
 
 -- Nothing is written where nothing may be.
 BEGIN READ ONLY;

@@ -62,7 +62,7 @@ SELECT :'status' AS status;
 SELECT * FROM regress.use_line('use asked');
 SELECT r.status, v.valid, v.reason FROM tr_issue('use leaked', 'regress_use') i, tr_rotate_id(i.token_id, '0') r, tr_validate(i.token) v;
 SELECT r.status, v.valid FROM tr_issue('use by id', 'regress_use') i, tr_rotate_id(i.token_id) r, tr_validate(i.token) v;
--- His own rotation is not the holder's use.
+-- His own rotation of it opens the window, too: nobody wants the one before any longer.
 SELECT r.status, r.reason FROM token_rotation.tokens t, tr_rotate_id(t.token_id) r WHERE t.client_id = 'use by id' AND t.generation = 1;
 SELECT generation, status, overlap_ends_at = expires_at AS to_expiry FROM token_rotation.tokens WHERE client_id = 'use by id' ORDER BY 1;
 

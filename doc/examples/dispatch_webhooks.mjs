@@ -280,15 +280,16 @@ async function work(ended) {
   try {
     await db.connect();
     const lock = "SELECT pg_try_advisory_lock(hashtextextended('token_rotation consumer ' || $1, 0)) AS mine";
-    while (!(await db.query(lock, [consumer])).rows[0].mine) {
+    for (let told = false; !(await db.query(lock, [consumer])).rows[0].mine; told = true) {
+      if (!told) log(`somebody else has the lock of consumer ${consumer}; waiting`);
       if (!(await pause(pollMs, session.signal, stop.signal))) return;
     }
     await db.query('LISTEN token_rotation');
     log(`dispatching events as consumer ${consumer} to ${url.origin}`);
-    ended.attempts = 0;
     while (!session.signal.aborted && !stop.signal.aborted) {
       called = new AbortController(); // before looking: who calls meanwhile is not missed
       const { rows } = await db.query(nextPage, [consumer, page]);
+      ended.attempts = 0;
       for (const row of rows.filter(({ event }) => event === 'missed')) {
         log(`${row.detail.rows} events were pruned before they were read`);
       }

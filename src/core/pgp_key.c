@@ -105,8 +105,8 @@ read_numbers(TrPgpBytes *body, int count, Key *key)
 	{
 		if (!tr_pgp_take_large(body, &bits, &odd))
 			return false;
-		/* a modulus is odd, and an exponent of 1 would encrypt nothing */
-		if ((i == 0 && !odd) || (i == 1 && rsa && (!odd || bits < 2)))
+		/* a modulus is odd, an exponent of 1 would encrypt nothing, a long one takes its time */
+		if ((i == 0 && !odd) || (i == 1 && rsa && (!odd || bits < 2 || bits > 32)))
 			return false;
 		if (i > 0)
 			continue;
@@ -480,6 +480,9 @@ tr_pgp_read(const uint8_t *data, size_t len, int64_t now, TrPgpKey *key)
 			fault = make_fingerprint(&packet.body, key->fingerprint);
 		if (fault == TR_PGP_GOOD)
 			fault = read_rest(&bytes, now, key, &primary);
+		bytes = key->subkey;
+		if (fault == TR_PGP_GOOD && tr_pgp_take_packet(&bytes, &packet))
+			fault = make_fingerprint(&packet.body, key->subkey_fingerprint);
 	}
 	if (fault != TR_PGP_GOOD)
 		memset(key, 0, sizeof(*key));

@@ -40,7 +40,8 @@ typedef enum TrPgpFault
 /* A certificate, as far as encrypting needs it. */
 typedef struct TrPgpKey
 {
-	uint8_t fingerprint[TR_PGP_FINGERPRINT_BYTES]; /* of the primary key */
+	uint8_t fingerprint[TR_PGP_FINGERPRINT_BYTES];		  /* of the primary key */
+	uint8_t subkey_fingerprint[TR_PGP_FINGERPRINT_BYTES]; /* of what is encrypted to */
 	int64_t expires_at; /* seconds since 1970, the earlier end of both; 0: none */
 	TrPgpBytes primary; /* packets, which point into what was read */
 	TrPgpBytes subkey;	/* the newest one that can be encrypted to */

@@ -96,8 +96,8 @@ CREATE UNIQUE INDEX token_predecessor ON token_rotation.token (predecessor_id)
 COMMENT ON INDEX token_rotation.token_predecessor IS 'makes a second successor impossible';
 CREATE INDEX token_family ON token_rotation.token (family_id, generation);
 COMMENT ON INDEX token_rotation.token_family IS 'a family in generation order, the order of its locks';
-CREATE INDEX token_client ON token_rotation.token (client_id);
-COMMENT ON INDEX token_rotation.token_client IS 'a client''s tokens in the view tokens';
+CREATE INDEX token_client ON token_rotation.token (client_id, owner);
+COMMENT ON INDEX token_rotation.token_client IS 'a client''s tokens, and those of them in a realm';
 CREATE INDEX token_ends ON token_rotation.token ((coalesce(overlap_ends_at, expires_at)))
     WHERE status IN ('active', 'rotating');
 COMMENT ON INDEX token_rotation.token_ends IS 'live tokens by their next end, for the sweep';

@@ -21,7 +21,7 @@ COMMENT ON TABLE token_rotation.delivery_key IS
 COMMENT ON COLUMN token_rotation.delivery_key.client_id IS 'the client whose key it is';
 COMMENT ON COLUMN token_rotation.delivery_key.owner IS 'the realm that it is for; empty: every realm';
 COMMENT ON COLUMN token_rotation.delivery_key.public_key IS 'primary key and encryption subkey in binary form, without names and signatures; NULL: the key was dropped';
-COMMENT ON COLUMN token_rotation.delivery_key.fingerprint IS 'of the primary key, as gpg --fingerprint shows it';
+COMMENT ON COLUMN token_rotation.delivery_key.fingerprint IS 'of the encryption subkey, as gpg --with-subkey-fingerprint shows it';
 COMMENT ON COLUMN token_rotation.delivery_key.added_at IS 'when it was stored';
 COMMENT ON COLUMN token_rotation.delivery_key.effective_at IS 'from when on it is used: at once if it was the client''s first, else after the longest ttl of the policies that deliver';
 COMMENT ON COLUMN token_rotation.delivery_key.expires_at IS 'from when on it is not used, as its owner has said; NULL: none';
@@ -37,8 +37,7 @@ CREATE TABLE token_rotation.delivery (
     ends_at timestamptz NOT NULL,
     fetches integer NOT NULL DEFAULT 0,
     fetched_at timestamptz,
-    CONSTRAINT delivery_pkey PRIMARY KEY (token_id),
-    CONSTRAINT delivery_predecessor_key UNIQUE (predecessor_id)
+    CONSTRAINT delivery_pkey PRIMARY KEY (token_id)
 );
 COMMENT ON TABLE token_rotation.delivery IS
     'successors that wait to be fetched, encrypted; erased when the window ends, or either token is revoked. Fetch them with tr_deliveries, see them in token_rotation.deliveries';
@@ -53,6 +52,8 @@ COMMENT ON COLUMN token_rotation.delivery.ends_at IS 'when the old token''s over
 COMMENT ON COLUMN token_rotation.delivery.fetches IS 'how often it was fetched';
 COMMENT ON COLUMN token_rotation.delivery.fetched_at IS 'when it was last fetched';
 
+CREATE INDEX delivery_predecessor ON token_rotation.delivery (predecessor_id);
+COMMENT ON INDEX token_rotation.delivery_predecessor IS 'the deliveries of a token''s successors';
 CREATE INDEX delivery_ends ON token_rotation.delivery (ends_at);
 COMMENT ON INDEX token_rotation.delivery_ends IS 'deliveries by their end, for erasing them';
 

@@ -80,7 +80,7 @@ CREATE FUNCTION token_rotation.expiring(
     FROM (SELECT t.client_id, t.owner, t.policy, coalesce(t.overlap_ends_at, t.expires_at) AS ends_at,
                  t.last_used_at
           FROM token_rotation.tokens t
-          WHERE t.rotated_at IS NULL AND t.status IN ('pending', 'active', 'rotating')) e
+          WHERE t.rotated_at IS NULL AND t.status OPERATOR(pg_catalog.=) ANY (ARRAY['pending', 'active', 'rotating'])) e
     WHERE e.ends_at OPERATOR(pg_catalog.<=) (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) $1)
     GROUP BY e.client_id, e.owner, e.policy
     ORDER BY 5, 1, 2, 3

@@ -36,6 +36,9 @@ ALTER TABLE token_rotation.token DROP CONSTRAINT token_overlap_check, DROP CONST
         CHECK ((status OPERATOR(pg_catalog.<>) 'active' OR overlap_ends_at IS NULL)
            AND (status OPERATOR(pg_catalog.<>) 'rotating' OR overlap_ends_at IS NOT NULL));
 COMMENT ON COLUMN token_rotation.token.overlap_ends_at IS 'when its overlap window ends; without rotated_at the server has opened it, and its holder has not come';
+DROP INDEX token_rotation.token_client;
+CREATE INDEX token_client ON token_rotation.token (client_id, owner);
+COMMENT ON INDEX token_rotation.token_client IS 'a client''s tokens, and those of them in a realm';
 CREATE INDEX token_refresh ON token_rotation.token (refresh_at, token_id) WHERE status OPERATOR(pg_catalog.=) 'active';
 COMMENT ON INDEX token_rotation.token_refresh IS 'tokens that should be rotated, for tr_rotate_due';
 CREATE INDEX token_age ON token_rotation.token (policy, issued_at) WHERE status OPERATOR(pg_catalog.=) 'active';
@@ -222,7 +225,7 @@ CREATE FUNCTION token_rotation.expiring(
     FROM (SELECT t.client_id, t.owner, t.policy, coalesce(t.overlap_ends_at, t.expires_at) AS ends_at,
                  t.last_used_at
           FROM token_rotation.tokens t
-          WHERE t.rotated_at IS NULL AND t.status IN ('pending', 'active', 'rotating')) e
+          WHERE t.rotated_at IS NULL AND t.status OPERATOR(pg_catalog.=) ANY (ARRAY['pending', 'active', 'rotating'])) e
     WHERE e.ends_at OPERATOR(pg_catalog.<=) (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) $1)
     GROUP BY e.client_id, e.owner, e.policy
     ORDER BY 5, 1, 2, 3
@@ -235,7 +238,6 @@ ALTER TABLE token_rotation.policy ADD COLUMN min_ttl interval,
         CHECK (min_ttl OPERATOR(pg_catalog.>=) '1 second'::pg_catalog.interval
            AND min_ttl OPERATOR(pg_catalog.<=) '100 years'::pg_catalog.interval);
 COMMENT ON COLUMN token_rotation.policy.min_ttl IS 'what risk rules shorten the ttl to at most; NULL, or as long as the ttl: they shorten nothing';
-
 ALTER TABLE token_rotation.policy ADD COLUMN degraded_scopes text[],
     ADD CONSTRAINT policy_degraded_scopes_check
         CHECK (pg_catalog.array_position(degraded_scopes, NULL) IS NULL);
@@ -284,12 +286,9 @@ CREATE FUNCTION @extschema@.tr_risk_rule_audit() RETURNS trigger
 COMMENT ON FUNCTION @extschema@.tr_risk_rule_audit() IS
     'trigger: writes an audit row for each change of a risk rule';
 
-CREATE TRIGGER risk_rule_guard BEFORE INSERT OR UPDATE ON token_rotation.risk_rule
-    FOR EACH ROW EXECUTE FUNCTION @extschema@.tr_risk_rule_guard();
-CREATE TRIGGER risk_rule_guard_truncate BEFORE TRUNCATE ON token_rotation.risk_rule
-    FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.tr_risk_rule_guard();
-CREATE TRIGGER risk_rule_audit AFTER INSERT OR UPDATE OR DELETE ON token_rotation.risk_rule
-    FOR EACH ROW EXECUTE FUNCTION @extschema@.tr_risk_rule_audit();
+CREATE TRIGGER risk_rule_guard BEFORE INSERT OR UPDATE ON token_rotation.risk_rule FOR EACH ROW EXECUTE FUNCTION @extschema@.tr_risk_rule_guard();
+CREATE TRIGGER risk_rule_guard_truncate BEFORE TRUNCATE ON token_rotation.risk_rule FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.tr_risk_rule_guard();
+CREATE TRIGGER risk_rule_audit AFTER INSERT OR UPDATE OR DELETE ON token_rotation.risk_rule FOR EACH ROW EXECUTE FUNCTION @extschema@.tr_risk_rule_audit();
 ALTER TABLE token_rotation.risk_rule ENABLE ALWAYS TRIGGER risk_rule_guard;
 ALTER TABLE token_rotation.risk_rule ENABLE ALWAYS TRIGGER risk_rule_guard_truncate;
 ALTER TABLE token_rotation.risk_rule ENABLE ALWAYS TRIGGER risk_rule_audit;
@@ -310,8 +309,6 @@ CREATE INDEX audit_history ON token_rotation.audit (client_id, owner, event, at)
           AND reason IN ('expired', 'overlap_ended', 'replay_ended', 'revoked', 'cutoff', 'blocked', 'proof_required');
 COMMENT ON INDEX token_rotation.audit_history IS
     'what counts as history for risk rules: reuses, leaks, and refusals that a holder of the secret got for what his token was';
-
--- Rotation on schedule: jobs of pg_cron, which is looked for when these are called.
 
 CREATE FUNCTION @extschema@.tr_schedule(policy text, cron text) RETURNS bigint
     AS 'MODULE_PATHNAME', 'tr_schedule'
@@ -372,7 +369,7 @@ COMMENT ON TABLE token_rotation.delivery_key IS
 COMMENT ON COLUMN token_rotation.delivery_key.client_id IS 'the client whose key it is';
 COMMENT ON COLUMN token_rotation.delivery_key.owner IS 'the realm that it is for; empty: every realm';
 COMMENT ON COLUMN token_rotation.delivery_key.public_key IS 'primary key and encryption subkey in binary form, without names and signatures; NULL: the key was dropped';
-COMMENT ON COLUMN token_rotation.delivery_key.fingerprint IS 'of the primary key, as gpg --fingerprint shows it';
+COMMENT ON COLUMN token_rotation.delivery_key.fingerprint IS 'of the encryption subkey, as gpg --with-subkey-fingerprint shows it';
 COMMENT ON COLUMN token_rotation.delivery_key.added_at IS 'when it was stored';
 COMMENT ON COLUMN token_rotation.delivery_key.effective_at IS 'from when on it is used: at once if it was the client''s first, else after the longest ttl of the policies that deliver';
 COMMENT ON COLUMN token_rotation.delivery_key.expires_at IS 'from when on it is not used, as its owner has said; NULL: none';
@@ -388,8 +385,7 @@ CREATE TABLE token_rotation.delivery (
     ends_at timestamptz NOT NULL,
     fetches integer NOT NULL DEFAULT 0,
     fetched_at timestamptz,
-    CONSTRAINT delivery_pkey PRIMARY KEY (token_id),
-    CONSTRAINT delivery_predecessor_key UNIQUE (predecessor_id)
+    CONSTRAINT delivery_pkey PRIMARY KEY (token_id)
 );
 COMMENT ON TABLE token_rotation.delivery IS
     'successors that wait to be fetched, encrypted; erased when the window ends, or either token is revoked. Fetch them with tr_deliveries, see them in token_rotation.deliveries';
@@ -404,6 +400,8 @@ COMMENT ON COLUMN token_rotation.delivery.ends_at IS 'when the old token''s over
 COMMENT ON COLUMN token_rotation.delivery.fetches IS 'how often it was fetched';
 COMMENT ON COLUMN token_rotation.delivery.fetched_at IS 'when it was last fetched';
 
+CREATE INDEX delivery_predecessor ON token_rotation.delivery (predecessor_id);
+COMMENT ON INDEX token_rotation.delivery_predecessor IS 'the deliveries of a token''s successors';
 CREATE INDEX delivery_ends ON token_rotation.delivery (ends_at);
 COMMENT ON INDEX token_rotation.delivery_ends IS 'deliveries by their end, for erasing them';
 ALTER TABLE token_rotation.delivery ENABLE ROW LEVEL SECURITY;
@@ -448,19 +446,20 @@ CREATE FUNCTION @extschema@.tr_deliveries(
 COMMENT ON FUNCTION @extschema@.tr_deliveries(text) IS
     'fetch the deliveries that wait for a client, or for all, in the caller''s realms: PGP messages that only the client can open; they can be fetched again until the window ends';
 
-SELECT pg_catalog.pg_extension_config_dump(t, '')
-FROM pg_catalog.unnest(ARRAY['token_rotation.pending', 'token_rotation.consumer', 'token_rotation.risk_rule', 'token_rotation.delivery_key', 'token_rotation.delivery']::pg_catalog.regclass[]) t;
+SELECT pg_catalog.pg_extension_config_dump('token_rotation.pending', '');
+SELECT pg_catalog.pg_extension_config_dump('token_rotation.consumer', '');
+SELECT pg_catalog.pg_extension_config_dump('token_rotation.risk_rule', '');
+SELECT pg_catalog.pg_extension_config_dump('token_rotation.delivery_key', '');
+SELECT pg_catalog.pg_extension_config_dump('token_rotation.delivery', '');
 
 -- What is new gets the owner of what was there, and is closed: to PUBLIC and to
 -- those whom ALTER DEFAULT PRIVILEGES names.
 DO LANGUAGE plpgsql $$
 DECLARE
     functions CONSTANT pg_catalog.regprocedure[] := ARRAY[
-        '@extschema@.tr_rotate_due(text, integer)',
+        '@extschema@.tr_rotate_due(text, integer)', 'token_rotation.expiring(interval)',
         '@extschema@.tr_events(text, integer)', '@extschema@.tr_ack(text, bigint)', '@extschema@.tr_events_head()',
-        'token_rotation.expiring(interval)',
-        '@extschema@.tr_explain_ttl(text, text, text[], jsonb)',
-        '@extschema@.tr_risk_rule_guard()', '@extschema@.tr_risk_rule_audit()',
+        '@extschema@.tr_explain_ttl(text, text, text[], jsonb)', '@extschema@.tr_risk_rule_guard()', '@extschema@.tr_risk_rule_audit()',
         '@extschema@.tr_schedule(text, text)', '@extschema@.tr_unschedule(text)', '@extschema@.tr_schedules()',
         '@extschema@.tr_set_delivery_key(text, text)', '@extschema@.tr_drop_delivery_key(text)',
         '@extschema@.tr_deliveries(text)'];

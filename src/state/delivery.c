@@ -10,6 +10,7 @@
 
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -46,9 +47,19 @@ text_of(uint64 row, int column)
 }
 
 void
-tr_delivery_lock_keys(void)
+tr_delivery_lock_keys(const text *client_id)
 {
-	LockDatabaseObject(RelationRelationId, tr_catalog()->delivery_key, 0, ExclusiveLock);
+	Oid table = tr_catalog()->delivery_key;
+	uint32 hash;
+
+	LockDatabaseObject(RelationRelationId, table, 0,
+					   client_id == NULL ? ExclusiveLock : ShareLock);
+	if (client_id == NULL)
+		return;
+	hash = hash_bytes((const unsigned char *) VARDATA_ANY(client_id),
+					  VARSIZE_ANY_EXHDR(client_id));
+	LockDatabaseObject(RelationRelationId, table, (uint16) (hash % PG_UINT16_MAX) + 1,
+					   ExclusiveLock);
 }
 
 bool
@@ -130,7 +141,8 @@ tr_delivery_put_key(const text *client_id, const text *owner, const TrDeliveryKe
 	static TrSql clear = {
 		.text = "DELETE FROM token_rotation.delivery_key k"
 				" WHERE k.client_id OPERATOR(pg_catalog.=) $1"
-				" AND k.owner OPERATOR(pg_catalog.=) $2"
+				" AND (k.owner OPERATOR(pg_catalog.=) $2 OR $2 OPERATOR(pg_catalog.=) ''"
+				" AND ($5 OR k.effective_at OPERATOR(pg_catalog.>) $3))"
 				" AND (k.effective_at OPERATOR(pg_catalog.>) $3"
 				" OR $4 OPERATOR(pg_catalog.<=) $3 OR EXISTS (SELECT"
 				" FROM token_rotation.delivery_key n"
@@ -138,8 +150,8 @@ tr_delivery_put_key(const text *client_id, const text *owner, const TrDeliveryKe
 				" AND n.owner OPERATOR(pg_catalog.=) $2"
 				" AND n.effective_at OPERATOR(pg_catalog.>) k.effective_at"
 				" AND n.effective_at OPERATOR(pg_catalog.<=) $3))",
-		.nargs = 4,
-		.types = {TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID},
+		.nargs = 5,
+		.types = {TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, BOOLOID},
 	};
 	static TrSql insert = {
 		.text = "INSERT INTO token_rotation.delivery_key (client_id, owner, public_key,"
@@ -156,6 +168,8 @@ tr_delivery_put_key(const text *client_id, const text *owner, const TrDeliveryKe
 	values[1] = PointerGetDatum(owner);
 	values[2] = TimestampTzGetDatum(now);
 	values[3] = TimestampTzGetDatum(effective_at);
+	/* who speaks for every realm drops the key of each */
+	values[4] = BoolGetDatum(key->public_key == NULL);
 	tr_sql_run(&clear, values, NULL);
 
 	values[2] = PointerGetDatum(key->public_key);
@@ -176,8 +190,8 @@ tr_delivery_key_waits(const text *client_id, const text *owner, TimestampTz now)
 	static TrSql sql = {
 		.text = "SELECT FROM token_rotation.delivery_key k"
 				" WHERE k.client_id OPERATOR(pg_catalog.=) $1"
-				" AND k.owner OPERATOR(pg_catalog.=) $2"
-				" AND k.effective_at OPERATOR(pg_catalog.>) $3",
+				" AND (k.owner OPERATOR(pg_catalog.=) $2 AND k.effective_at OPERATOR(pg_catalog.>) $3"
+				" OR $2 OPERATOR(pg_catalog.=) '' AND k.public_key IS NOT NULL)",
 		.nargs = 3,
 		.types = {TEXTOID, TEXTOID, TIMESTAMPTZOID},
 	};
@@ -276,8 +290,10 @@ void
 tr_delivery_move_end(const uint8 *predecessor, TimestampTz ends_at)
 {
 	static TrSql sql = {
-		.text = "UPDATE token_rotation.delivery d SET ends_at = $2"
-				" WHERE d.predecessor_id OPERATOR(pg_catalog.=) $1",
+		.text = "UPDATE token_rotation.delivery m SET ends_at = $2"
+				" WHERE m.token_id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT d.token_id"
+				" FROM token_rotation.delivery d WHERE d.predecessor_id OPERATOR(pg_catalog.=) $1"
+				" FOR UPDATE SKIP LOCKED))",
 		.nargs = 2,
 		.types = {UUIDOID, TIMESTAMPTZOID},
 	};
@@ -293,8 +309,10 @@ void
 tr_delivery_erase(const uint8 *id)
 {
 	static TrSql sql = {
-		.text = "DELETE FROM token_rotation.delivery d WHERE d.token_id OPERATOR(pg_catalog.=) $1"
-				" OR d.predecessor_id OPERATOR(pg_catalog.=) $1",
+		.text = "DELETE FROM token_rotation.delivery e WHERE e.token_id OPERATOR(pg_catalog.=)"
+				" ANY (ARRAY(SELECT d.token_id FROM token_rotation.delivery d"
+				" WHERE d.token_id OPERATOR(pg_catalog.=) $1"
+				" OR d.predecessor_id OPERATOR(pg_catalog.=) $1 FOR UPDATE SKIP LOCKED))",
 		.nargs = 1,
 		.types = {UUIDOID},
 	};
@@ -336,7 +354,7 @@ tr_delivery_erase_cut(const char *client_id, const char *policy, TimestampTz bef
 		.text = "DELETE FROM token_rotation.delivery e WHERE e.token_id OPERATOR(pg_catalog.=)"
 				" ANY (ARRAY(SELECT d.token_id FROM token_rotation.delivery d"
 				" JOIN token_rotation.token t ON t.token_id OPERATOR(pg_catalog.=) d.token_id"
-				" WHERE ($1 IS NULL OR t.client_id OPERATOR(pg_catalog.=) $1)"
+				" WHERE ($1 IS NULL OR d.client_id OPERATOR(pg_catalog.=) $1)"
 				" AND ($2 IS NULL OR t.policy OPERATOR(pg_catalog.=) $2)"
 				" AND t.issued_at OPERATOR(pg_catalog.<) $3 AND " IN_REALM(
 					"$4") " FOR UPDATE OF d SKIP LOCKED))",
@@ -388,7 +406,7 @@ tr_delivery_set_owner(const char *from, const char *to)
 
 	if (!have_tables())
 		return;
-	tr_delivery_lock_keys();
+	tr_delivery_lock_keys(NULL);
 	values[0] = CStringGetTextDatum(from);
 	values[1] = CStringGetTextDatum(to);
 	tr_sql_run(&copy, values, NULL);

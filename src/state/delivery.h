@@ -42,9 +42,10 @@ typedef struct TrDelivery
 } TrDelivery;
 
 /*
- * Let nobody else change keys until the end of the transaction.
+ * Let nobody else change the keys of this client, or of any (NULL), until the end
+ * of the transaction.
  */
-extern void tr_delivery_lock_keys(void);
+extern void tr_delivery_lock_keys(const text *client_id);
 
 /*
  * The newest key of a client in a realm that has taken effect.  false: none ever
@@ -67,12 +68,15 @@ extern TimestampTz tr_delivery_key_due(TimestampTz now);
 /*
  * Store a key, or that there is none, which takes effect then; one that was
  * waiting in this very realm goes, and those that an effective one has replaced.
+ * The empty owner speaks for every realm: what waits in any goes, and where there
+ * is to be none, what is in effect there, too.
  */
 extern void tr_delivery_put_key(const text *client_id, const text *owner, const TrDeliveryKey *key,
 								TimestampTz now, TimestampTz effective_at);
 
 /*
- * Does a key wait in this very realm to take effect?
+ * Does a key wait in this very realm to take effect?  For the empty owner: has any
+ * realm a key?
  */
 extern bool tr_delivery_key_waits(const text *client_id, const text *owner, TimestampTz now);
 
@@ -94,12 +98,14 @@ extern List *tr_delivery_list(ArrayType *realms, const text *client_id, Timestam
 extern bool tr_delivery_fetched(const TrDelivery *delivery, TimestampTz now);
 
 /*
- * The window of this predecessor ends at another time.
+ * The window of this predecessor ends at another time; likewise.
  */
 extern void tr_delivery_move_end(const uint8 *predecessor, TimestampTz ends_at);
 
 /*
- * Erase the delivery of this token, or of its successor.
+ * Erase the delivery of this token, or of its successor.  One that somebody is just
+ * fetching is passed over: it ends by itself, and is not given out again when its
+ * token is dead.
  */
 extern void tr_delivery_erase(const uint8 *id);
 

@@ -56,6 +56,8 @@ enum
 	" t.issued_at, t.expires_at, t.refresh_at, t.rotated_at, t.overlap_ends_at,"                   \
 	" t.replay_ends_at, t.first_used_at, t.last_used_at, t.revoked_at, t.revoked_reason, t.key_id"
 #define LIVE "t.status IN ('active', 'rotating')"
+/* Whose locks keep everybody from changing a family. */
+#define FIRST_OR_LIVE "(t.generation OPERATOR(pg_catalog.=) 0 OR " LIVE ")"
 #define ENDS "coalesce(t.overlap_ends_at, t.expires_at)"
 #define IN_REALM(n) "(" n " IS NULL OR t.owner OPERATOR(pg_catalog.=) ANY (" n "))"
 
@@ -255,9 +257,11 @@ tr_store_try_family(const TrToken *token)
 	static TrSql sql = {
 		.text =
 			"WITH locked AS MATERIALIZED (SELECT t.token_id FROM token_rotation.token t"
-			" WHERE t.family_id OPERATOR(pg_catalog.=) $1 FOR NO KEY UPDATE SKIP LOCKED)"
-			" SELECT FROM token_rotation.token t WHERE t.family_id OPERATOR(pg_catalog.=) $1 AND"
-			" t.token_id OPERATOR(pg_catalog.<>) ALL (ARRAY(SELECT l.token_id FROM locked l))",
+			" WHERE t.family_id OPERATOR(pg_catalog.=) $1 AND " FIRST_OR_LIVE
+			" FOR NO KEY UPDATE SKIP LOCKED) SELECT FROM token_rotation.token t"
+			" WHERE t.family_id OPERATOR(pg_catalog.=) $1 AND " FIRST_OR_LIVE
+			" AND NOT EXISTS (SELECT FROM locked l"
+			" WHERE l.token_id OPERATOR(pg_catalog.=) t.token_id)",
 		.nargs = 1,
 		.types = {UUIDOID},
 	};

@@ -34,8 +34,8 @@ extern bool tr_store_read_now(const uint8 *id, TrToken *token);
 extern bool tr_store_lock(const uint8 *id, TrToken *token);
 
 /*
- * Lock all tokens of the family of a token that was read, without waiting.  false:
- * somebody holds one.
+ * Lock the family of a token that was read, its first token and all live ones,
+ * without waiting.  false: somebody holds one.
  */
 extern bool tr_store_try_family(const TrToken *token);
 

@@ -22,7 +22,6 @@
 enum
 {
 	COL_TOKEN_ID = 1,
-	COL_OWNER = 8,
 	COL_STATUS = 9,
 	COL_ISSUED_AT = 15,
 	COL_LAST_USED_AT = 22,
@@ -32,27 +31,13 @@ void
 tr_client_walk_begin(TrClientWalk *walk, const text *client_id, const text *owner)
 {
 	const TrCatalog *catalog = tr_catalog();
-	ScanKeyData key;
+	ScanKeyData keys[2];
 
-	walk->owner = owner;
 	walk->left = TR_CLIENT_ROWS;
-	tr_key_text(&key, 1, PointerGetDatum(client_id));
-	tr_rows_begin(&walk->rows, catalog->token, catalog->token_client, 1, AccessShareLock);
-	tr_rows_seek(&walk->rows, &key, 1);
-}
-
-/*
- * Is the row in the slot of the realm?
- */
-static bool
-in_realm(const TrClientWalk *walk)
-{
-	bool isnull;
-	Datum value = slot_getattr(walk->rows.slot, COL_OWNER, &isnull);
-	const text *owner = DatumGetTextPP(value);
-
-	return VARSIZE_ANY_EXHDR(owner) == VARSIZE_ANY_EXHDR(walk->owner) &&
-		   memcmp(VARDATA_ANY(owner), VARDATA_ANY(walk->owner), VARSIZE_ANY_EXHDR(owner)) == 0;
+	tr_key_text(&keys[0], 1, PointerGetDatum(client_id));
+	tr_key_text(&keys[1], 2, PointerGetDatum(owner));
+	tr_rows_begin(&walk->rows, catalog->token, catalog->token_client, 2, AccessShareLock);
+	tr_rows_seek(&walk->rows, keys, 2);
 }
 
 bool
@@ -63,12 +48,9 @@ tr_client_walk_next(TrClientWalk *walk, TrClientToken *token)
 	bool isnull;
 	Datum value;
 
-	do
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (walk->left-- <= 0 || !tr_rows_prior(&walk->rows))
-			return false;
-	} while (!in_realm(walk));
+	CHECK_FOR_INTERRUPTS();
+	if (walk->left-- <= 0 || !tr_rows_prior(&walk->rows))
+		return false;
 
 	value = slot_getattr(slot, COL_TOKEN_ID, &isnull);
 	memcpy(token->id, DatumGetUUIDP(value)->data, TR_ID_BYTES);

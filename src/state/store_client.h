@@ -27,13 +27,12 @@ typedef struct TrClientToken
 typedef struct TrClientWalk
 {
 	TrRows rows;
-	const text *owner;
 	int left;
 } TrClientWalk;
 
 /*
  * Walk along the tokens of a client in one realm, under a fresh snapshot, newest
- * row first.  After TR_CLIENT_ROWS rows of the client, in whatever realm, it ends.
+ * row first.  After TR_CLIENT_ROWS of them it ends.
  */
 extern void tr_client_walk_begin(TrClientWalk *walk, const text *client_id, const text *owner);
 

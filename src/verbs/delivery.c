@@ -197,7 +197,7 @@ read_key(const text *value, TimestampTz now, TrDeliveryKey *key)
 	memcpy(at, found.primary.at, found.primary.left);
 	memcpy(at + found.primary.left, found.subkey.at, found.subkey.left);
 	for (i = 0; i < TR_PGP_FINGERPRINT_BYTES; i++)
-		snprintf(key->fingerprint + 2 * i, 3, "%02X", found.fingerprint[i]);
+		snprintf(key->fingerprint + 2 * i, 3, "%02X", found.subkey_fingerprint[i]);
 	key->expires_at =
 		found.expires_at == 0 ? TR_FOREVER : (found.expires_at - EPOCHS_APART) * USECS_PER_SEC;
 	tr_pgcrypto_encrypt(cstring_to_text("try"), key->public_key);
@@ -333,12 +333,16 @@ tr_set_delivery_key(PG_FUNCTION_ARGS)
 
 	tr_section_begin(&section);
 	realms = tr_realms_of_caller();
-	tr_delivery_lock_keys();
+	tr_delivery_lock_keys(client_id);
 	now = GetCurrentTimestamp();
 	if (realms == NIL)
 		effective_at = set_key(client_id, "", &key, now);
 	foreach (cell, realms)
-		effective_at = Max(effective_at, set_key(client_id, lfirst(cell), &key, now));
+	{
+		TimestampTz here = set_key(client_id, lfirst(cell), &key, now);
+
+		effective_at = Max(effective_at, here);
+	}
 	tr_section_end(&section);
 	PG_RETURN_TIMESTAMPTZ(effective_at);
 }
@@ -364,7 +368,7 @@ tr_drop_delivery_key(PG_FUNCTION_ARGS)
 
 	tr_section_begin(&section);
 	realms = tr_realms_of_caller();
-	tr_delivery_lock_keys();
+	tr_delivery_lock_keys(client_id);
 	now = GetCurrentTimestamp();
 	if (realms == NIL)
 		dropped = drop_key(client_id, "", now);

@@ -37,7 +37,7 @@ store_window(TrToken *token, int64 overlap)
 	/* nobody grants leeway to a window of no length */
 	if (overlap == 0 && rules.overlap_enforced)
 	{
-		tr_sweep_end(token, TR_STEP_END_OVERLAP, GetCurrentTimestamp());
+		tr_sweep_end(token, TR_STEP_END_OVERLAP, true, GetCurrentTimestamp());
 		return;
 	}
 	tr_store_update(token);

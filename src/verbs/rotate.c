@@ -220,9 +220,8 @@ make_successor(TrRotate *rotate)
 		tr_mint_secrets(&policy, &rotate->secrets);
 	tr_mint_hashes(successor, &rotate->secrets);
 
-	/* a holder who rotates a token uses it */
-	if (!rotate->by_id)
-		tr_first_use(rotate->token.id, rotate->now);
+	/* who rotates a token uses it; after an operator the one before is as little wanted */
+	tr_first_use(rotate->token.id, rotate->now);
 	begin_overlap(rotate, &policy, derived ? nonce : NULL);
 	tr_wipe(nonce, sizeof(nonce));
 	tr_store_insert(successor);

@@ -12,6 +12,7 @@
  */
 #include "postgres.h"
 
+#include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -30,6 +31,7 @@
 #include "state/audit.h"
 #include "state/cache.h"
 #include "state/cutoff.h"
+#include "state/pending.h"
 #include "state/policy.h"
 #include "state/stats.h"
 #include "state/store.h"
@@ -97,11 +99,15 @@ static bool
 make_delivery(const TrToken *token, const TrDeliveryKey *key)
 {
 	TrRotate rotate = {.by_id = true, .sealed_to = key->fingerprint, .token = *token};
+	bool made;
 
-	if (!tr_store_try_family(token) || tr_rotate_locked(&rotate) != TR_OK)
-		return false;
-	tr_deliver(&rotate, key);
-	return true;
+	/* what this takes is given back for each token: there may be thousands */
+	SPI_connect();
+	made = tr_store_try_family(token) && tr_rotate_locked(&rotate) == TR_OK;
+	if (made)
+		tr_deliver(&rotate, key);
+	SPI_finish();
+	return made;
 }
 
 /*
@@ -141,6 +147,13 @@ start(TrToken *token, const TrPolicy *policy, TimestampTz now)
 {
 	TrDeliveryKey key;
 
+	/* a family that is too old gets no successor, and no shorter life either */
+	if (policy->max_family_age != PG_INT64_MAX &&
+		now - tr_store_family_birth(token) >= policy->max_family_age)
+		return false;
+	/* nor does one that still waits to be fetched */
+	if (policy->sealed && tr_pending_waits(token->id))
+		return false;
 	if (policy->sealed && tr_deliver_key(token, now, &key))
 		return make_delivery(token, &key);
 	open_window(token, policy, now);

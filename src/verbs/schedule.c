@@ -176,15 +176,20 @@ job_name(const char *policy)
 }
 
 /*
- * What the job runs.
+ * What the job runs, and how that begins, by which the view knows one of ours.
  */
+static char *
+job_command_begin(void)
+{
+	return psprintf("SELECT FROM %s.tr_rotate_due(",
+					quote_identifier(get_namespace_name(tr_catalog()->functions_schema)));
+}
+
 static char *
 job_command(const char *policy)
 {
-	return psprintf(
-		"SELECT FROM %s.tr_rotate_due(%s, %d) r, pg_catalog.generate_series(1, r.started)",
-		quote_identifier(get_namespace_name(tr_catalog()->functions_schema)),
-		policy == NULL ? "NULL" : quote_literal_cstr(policy), JOB_MAX_TOKENS);
+	return psprintf("%s%s, %d) r, pg_catalog.generate_series(1, r.started)", job_command_begin(),
+					policy == NULL ? "NULL" : quote_literal_cstr(policy), JOB_MAX_TOKENS);
 }
 
 /*
@@ -411,19 +416,22 @@ Datum
 tr_schedules(PG_FUNCTION_ARGS)
 {
 	static TrSql sql = {
-		.text = "SELECT pg_catalog.substring(j.command, '[.]tr_rotate_due[(]''([^'']+)'''),"
+		.text = "SELECT pg_catalog.substring(j.command, '^[^(]*[.]tr_rotate_due[(]''([^'']+)'''),"
 				" j.schedule, j.active, j.jobid, j.database, j.username,"
 				" d.start_time, d.status, d.return_message"
 				" FROM cron.job j"
 				" LEFT JOIN LATERAL (SELECT r.start_time, r.status, r.return_message"
 				" FROM cron.job_run_details r WHERE r.jobid OPERATOR(pg_catalog.=) j.jobid"
 				" ORDER BY r.runid DESC LIMIT 1) d ON true"
-				" WHERE pg_catalog.starts_with(j.jobname::pg_catalog.text, '" JOB_PREFIX "')",
-		.nargs = 0,
+				" WHERE pg_catalog.starts_with(j.jobname::pg_catalog.text, '" JOB_PREFIX "')"
+				" AND pg_catalog.starts_with(j.command, $1)",
+		.nargs = 1,
+		.types = {TEXTOID},
 	};
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	TrSection section;
 	Oid schema;
+	Datum value;
 	uint64 count;
 	uint64 i;
 
@@ -436,7 +444,8 @@ tr_schedules(PG_FUNCTION_ARGS)
 
 	tr_section_begin(&section);
 	tr_act_as(tr_caller());
-	count = tr_sql_run(&sql, NULL, NULL);
+	value = CStringGetTextDatum(job_command_begin());
+	count = tr_sql_run(&sql, &value, NULL);
 	for (i = 0; i < count; i++)
 	{
 		Datum values[JOBS_SHOWN];

@@ -31,6 +31,15 @@
 #include "verbs/sweep.h"
 #include "verbs/use.h"
 
+/* What is known of a window that ends. */
+typedef struct End
+{
+	bool unclaimed; /* the server had opened it, and nobody came */
+	bool waited;	/* it waited to the end for the first use of this successor */
+	bool used;		/* the successor is being used right now */
+	uint8 successor[TR_ID_BYTES];
+} End;
+
 /*
  * Was the successor of a token ever used?  If it was not when the window ends,
  * its client has probably lost access.
@@ -58,14 +67,16 @@ successor_used(const TrToken *token)
  * Count an end.
  */
 static void
-count_end(const TrToken *token, TrStep step, bool unclaimed)
+count_end(const TrToken *token, TrStep step, const End *end)
 {
 	TrStat stat = TR_STAT_EXPIRED;
 
-	if (unclaimed)
+	if (end->unclaimed)
 		stat = TR_STAT_OVERLAP_UNCLAIMED;
+	else if (end->waited)
+		stat = TR_STAT_OVERLAP_UNUSED;
 	else if (step == TR_STEP_END_OVERLAP)
-		stat = successor_used(token) ? TR_STAT_OVERLAP_USED : TR_STAT_OVERLAP_UNUSED;
+		stat = end->used || successor_used(token) ? TR_STAT_OVERLAP_USED : TR_STAT_OVERLAP_UNUSED;
 	tr_stats_at_commit(token->policy, stat);
 }
 
@@ -90,15 +101,12 @@ audit_end(const char *name, const TrToken *token, const uint8 *successor, const 
  * what became of a window, or of a successor that nobody used, is told.
  */
 static void
-audit(const TrToken *token, TrStep step, bool unclaimed)
+audit(const TrToken *token, TrStep step, const End *end)
 {
-	uint8 successor[TR_ID_BYTES];
-
-	if (unclaimed)
+	if (end->unclaimed)
 		audit_end(TR_EVENT_OVERLAP_ENDED, token, NULL, "unclaimed");
-	else if (token->life.rotated_at != TR_NEVER && tr_pending_successor(token->id, successor) &&
-			 !tr_use_seen(successor))
-		audit_end(TR_EVENT_OVERLAP_ENDED, token, successor, "unused");
+	else if (end->waited)
+		audit_end(TR_EVENT_OVERLAP_ENDED, token, end->successor, "unused");
 	else if (step == TR_STEP_END_OVERLAP)
 		audit_end(TR_EVENT_OVERLAP_ENDED, token, NULL, "");
 
@@ -108,14 +116,29 @@ audit(const TrToken *token, TrStep step, bool unclaimed)
 		audit_end(TR_EVENT_EXPIRED, token, NULL, "unused");
 }
 
+/*
+ * The nonce outlives a short window.
+ */
+static void
+keep_nonce(const TrToken *token, bool in_cache, const TrCached *cached, TimestampTz now)
+{
+	if (in_cache && token->life.replay_ends_at > now)
+		tr_cache_update(token, cached->has_nonce ? cached->nonce : NULL);
+	else
+		tr_cache_drop(token->id);
+}
+
 void
-tr_sweep_end(TrToken *token, TrStep step, TimestampTz now)
+tr_sweep_end(TrToken *token, TrStep step, bool used, TimestampTz now)
 {
 	TrCached cached;
 	bool in_cache = tr_cache_lock(token->id, &cached);
 	bool rotating = token->life.status == TR_ROTATING;
-	bool unclaimed = rotating && token->life.rotated_at == TR_NEVER;
+	bool rotated = token->life.rotated_at != TR_NEVER;
+	End end = {.unclaimed = rotating && !rotated, .used = used};
 
+	end.waited =
+		rotated && tr_pending_successor(token->id, end.successor) && !tr_use_seen(end.successor);
 	if (!tr_life_step(token->life.status, step, &token->life.status))
 		elog(ERROR, "a token that is due has no such step");
 	/* it lived to its own expiry because windows were not enforced */
@@ -129,16 +152,11 @@ tr_sweep_end(TrToken *token, TrStep step, TimestampTz now)
 	token->last_used_at = Max(token->last_used_at, cached.last_used_at);
 	tr_store_update(token);
 	TR_STOP_POINT("sweep_half");
-
-	/* the nonce outlives a short window */
-	if (in_cache && token->life.replay_ends_at > now)
-		tr_cache_update(token, cached.has_nonce ? cached.nonce : NULL);
-	else
-		tr_cache_drop(token->id);
+	keep_nonce(token, in_cache, &cached, now);
 	tr_wipe(&cached, sizeof(cached));
 
-	audit(token, step, unclaimed);
-	count_end(token, step, unclaimed);
+	audit(token, step, &end);
+	count_end(token, step, &end);
 }
 
 int
@@ -158,7 +176,7 @@ tr_sweep_run(ArrayType *realms, int max, TimestampTz *next)
 
 		if (!tr_life_due(&token->life, now, &rules, &step))
 			continue;
-		tr_sweep_end(token, step, now);
+		tr_sweep_end(token, step, false, now);
 		ended++;
 	}
 	tr_delivery_erase_ended(now, realms, max);

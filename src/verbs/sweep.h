@@ -14,9 +14,9 @@
 
 /*
  * Record the end of a locked token, which takes this step: TR_STEP_END_OVERLAP or
- * TR_STEP_EXPIRE.
+ * TR_STEP_EXPIRE.  used: its successor is being used, whatever is recorded of that.
  */
-extern void tr_sweep_end(TrToken *token, TrStep step, TimestampTz now);
+extern void tr_sweep_end(TrToken *token, TrStep step, bool used, TimestampTz now);
 
 /*
  * Record the end of up to max tokens whose overlap window or life is over,

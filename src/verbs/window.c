@@ -190,8 +190,10 @@ tr_cancel_rotation(PG_FUNCTION_ARGS)
 	if (cancelled)
 	{
 		if (claimed)
+		{
 			revoke_successor(&successor, now);
-		tr_delivery_erase(token.id);
+			tr_delivery_erase(successor.id);
+		}
 		tr_life_step(token.life.status, TR_STEP_CANCEL_ROTATION, &token.life.status);
 		token.life.rotated_at = TR_NEVER;
 		token.life.overlap_ends_at = TR_FOREVER;

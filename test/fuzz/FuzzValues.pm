@@ -223,8 +223,7 @@ sub sensible
 	return token($pool) if $name eq 'rotation_key';
 	return pick('f', 'f', 't') if $name =~ /^(?:family|blocked)$/;
 	return pick(map { "client $_" } 1 .. 12) if $name eq 'client_id';
-	return pick(qw(default internal partner mobile low_latency fuzz_short fuzz_key fuzz_aged fuzz_scoped fuzz_risk)) if $name eq 'policy';
-	return pick(qw(default internal partner mobile low_latency fuzz_short fuzz_key fuzz_aged fuzz_scoped fuzz_sealed))
+	return pick(qw(default internal partner mobile low_latency fuzz_short fuzz_key fuzz_aged fuzz_scoped fuzz_risk fuzz_sealed))
 	  if $name eq 'policy';
 	return $public_key if $name eq 'public_key';
 	return array_of(grep { chance(3) } @scopes) if $name eq 'scopes';

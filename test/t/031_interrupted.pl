@@ -43,7 +43,7 @@ $node->safe_psql('postgres', q{
 	INSERT INTO token_rotation.policy (name) VALUES ('edited'), ('unused');
 	INSERT INTO token_rotation.policy (name, min_ttl) VALUES ('weighed', '1 hour');
 	INSERT INTO token_rotation.risk_rule (policy, kind, pattern, score) VALUES
-		('weighed', 'history', 'refusals', 30), ('weighed', 'history', 'dormancy', 30)});
+		('weighed', 'history', 'refusals', 30), ('weighed', 'history', 'dormancy', 30);
 	INSERT INTO token_rotation.policy (name, delivery) VALUES ('sealed', 'sealed')});
 
 # Tokens of the realm.

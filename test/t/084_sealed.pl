@@ -121,7 +121,7 @@ for my $name (qw(rsa2048 rsa3072 rsa4096 elgamal mixed))
 {
 	set_key($name, public_key($name));
 	is(value($node, "SELECT fingerprint FROM token_rotation.delivery_key WHERE client_id = '$name'"),
-		fingerprint($name), "$name: the fingerprint is the one that gpg shows");
+		subkey_fingerprint($name), "$name: the fingerprint is the one that gpg shows of the subkey");
 	my $old = start($name, 'sealed_key');
 	my ($got) = opened($name);
 	is_deeply([ verdict($node, $old->{token}), verdict($node, $got->{token}) ], [ 'ok', 'ok' ],
@@ -215,7 +215,7 @@ cmp_ok(value($node, 'SELECT extract(epoch FROM tr_set_delivery_key(\'rsa2048\', 
 	'>', 3500, 'a new key waits for the ttl');
 start('rsa2048');
 my @to = map { $_->{fingerprint} } rows($node, q{SELECT fingerprint FROM tr_deliveries('rsa2048') ORDER BY made_at DESC LIMIT 1});
-is($to[0], fingerprint('rsa2048'), 'and until then deliveries go to the old one');
+is($to[0], subkey_fingerprint('rsa2048'), 'and until then deliveries go to the old one');
 $node->safe_psql('postgres', q{UPDATE token_rotation.policy SET ttl = '2 seconds', overlap = '1 second', refresh_before = '1 second'
 	WHERE delivery = 'sealed'});
 my $waits = set_key('rsa2048', public_key('elgamal'));
@@ -226,10 +226,10 @@ $node->safe_psql('postgres', q{UPDATE token_rotation.policy SET ttl = '1 hour', 
 	WHERE delivery = 'sealed'});
 start('rsa2048');
 @to = map { $_->{fingerprint} } rows($node, q{SELECT fingerprint FROM tr_deliveries('rsa2048') ORDER BY made_at DESC LIMIT 1});
-is($to[0], fingerprint('elgamal'), 'then they go to the new one');
+is($to[0], subkey_fingerprint('elgamal'), 'then they go to the new one');
 is(value($node, q{SELECT string_agg(detail ->> 'fingerprint', ' ' ORDER BY seq) FROM token_rotation.audit
 		WHERE event = 'delivery_key_changed' AND client_id = 'rsa2048'}),
-	join(' ', map { fingerprint($_) } qw(rsa2048 rsa3072 elgamal)), 'and the trail names each');
+	join(' ', map { subkey_fingerprint($_) } qw(rsa2048 rsa3072 elgamal)), 'and the trail names each');
 
 # 5. A crash
 

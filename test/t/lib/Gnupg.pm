@@ -9,7 +9,7 @@ use Exporter 'import';
 use File::Temp qw(tempdir);
 use IPC::Run qw(run);
 
-our @EXPORT = qw(gnupg_home gpg make_key add_subkey fingerprint public_key decrypt);
+our @EXPORT = qw(gnupg_home gpg make_key add_subkey fingerprint subkey_fingerprint public_key decrypt);
 
 my $home;
 
@@ -65,6 +65,15 @@ sub fingerprint
 	my ($name) = @_;
 
 	return (gpg('', '--with-colons', '--list-keys', "$name\@example.com") =~ /^fpr:+([0-9A-F]{40}):/m)[0];
+}
+
+# Of the newest subkey, which is what messages are encrypted to.
+sub subkey_fingerprint
+{
+	my ($name) = @_;
+	my $list = gpg('', '--with-colons', '--with-subkey-fingerprint', '--list-keys', "$name\@example.com");
+
+	return ($list =~ /^sub:[^\n]*\n(?:grp[^\n]*\n)?fpr:+([0-9A-F]{40}):/mg)[-1];
 }
 
 # What its owner would hand over.
