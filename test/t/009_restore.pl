@@ -2,8 +2,8 @@
 #
 #  1. pg_restore --exit-on-error succeeds, serially and in parallel, and as a
 #     plain script with ON_ERROR_STOP: with an edited shipped policy, a custom
-#     one, risk rules, tokens of every status, cutoffs, blocks and audit rows.
-#     one, tokens of every status, cutoffs, blocks, deliveries and audit rows.
+#     one, risk rules, tokens of every status, cutoffs, blocks, deliveries and audit
+#     rows.
 #  2. Row counts are equal; so are the rows themselves.
 #  3. Tokens are valid, revoked ones dead; policies, risk rules, row security, privileges and
 #     triggers are in force again.
@@ -59,14 +59,10 @@ $old->safe_psql('postgres', q{
 	UPDATE token_rotation.policy SET ttl = '30 days', overlap = '1 hour', replay_window = '1 day'
 	WHERE name = 'default';
 	INSERT INTO token_rotation.policy (name, ttl, overlap_starts) VALUES ('waits', '1 day', 'first_use');
-	INSERT INTO token_rotation.policy (name, prefix, ttl, min_ttl, rotation_proof, allowed_scopes)
-	VALUES ('custom', 'cst', '1 hour', '10 minutes', 'rotation_key', ARRAY['read', 'write', 'with " and \ ']);
+	INSERT INTO token_rotation.policy (name, prefix, ttl, min_ttl, refresh_before, rotation_proof, allowed_scopes, degraded_scopes, delivery)
+	VALUES ('custom', 'cst', '1 hour', '10 minutes', '1 hour', 'rotation_key', ARRAY['read', 'write', 'with " and \ '], '{read}', 'sealed');
 	INSERT INTO token_rotation.risk_rule VALUES ('custom', 'scope', 'wr*', 40, '7 days', 1),
 		('partner', 'history', 'refusals', 100, '1 day', 3);
-	INSERT INTO token_rotation.policy (name, prefix, ttl, rotation_proof, allowed_scopes, degraded_scopes)
-	VALUES ('custom', 'cst', '1 hour', 'rotation_key', ARRAY['read', 'write', 'with " and \ '], '{read}');
-	INSERT INTO token_rotation.policy (name, prefix, ttl, refresh_before, rotation_proof, allowed_scopes, delivery)
-	VALUES ('custom', 'cst', '1 hour', '1 hour', 'rotation_key', ARRAY['read', 'write', 'with " and \ '], 'sealed');
 	CREATE ROLE app; CREATE ROLE auditor;
 	SELECT tr_grant('app', 'issuer'), tr_grant('auditor', 'auditor')});
 my $custom = issue($old, q{'cust''omer', 'custom', '{read}', '{"a": "b c"}'});
