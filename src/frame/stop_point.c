@@ -37,6 +37,7 @@ static const char *const points[] = {
 	"rotate_made",			  /* everything is stored but the audit row */
 	"revoke_half",			  /* the token is changed in token only */
 	"window_half",			  /* the server opens a window: the token is changed in token only */
+	"first_use_half",		  /* a first use opens a window: the token is changed in token only */
 	"deliver_half",			  /* a successor is made, its delivery is encrypted and not stored */
 	"sweep_selected",		  /* the tokens to end are locked */
 	"sweep_half",			  /* the token is changed in token only */

@@ -25,9 +25,10 @@ use TokenRotation;
 my $node = new_node('kill', conf => "synchronous_commit = off\nwal_writer_delay = 10s\n");
 workers_at_next_start($node, 0);
 $node->restart;
-$node->safe_psql('postgres', q{INSERT INTO token_rotation.policy (name, overlap_starts) VALUES ('waits', 'first_use')});
-$node->safe_psql('postgres',
-	q{SET synchronous_commit = on; INSERT INTO token_rotation.policy (name, delivery) VALUES ('sealed', 'sealed')});
+$node->safe_psql('postgres', q{
+	SET synchronous_commit = on;
+	INSERT INTO token_rotation.policy (name, overlap_starts) VALUES ('waits', 'first_use');
+	INSERT INTO token_rotation.policy (name, delivery) VALUES ('sealed', 'sealed')});
 
 my @held;     # first tokens; looking at their successors would be to use them
 my $kills = 0;
