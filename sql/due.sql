@@ -1,5 +1,7 @@
 -- What nobody does is told by the worker: moments that pass, each once.
 SET search_path = tr, public;
+ALTER SYSTEM SET token_rotation.worker_nap = '200ms';
+SELECT pg_reload_conf();
 CREATE ROLE regress_due;
 CREATE FUNCTION pg_temp.told(client text) RETURNS TABLE (event text, reason text) LANGUAGE sql AS $$
     SELECT a.event, a.reason FROM token_rotation.audit a
@@ -145,3 +147,6 @@ DELETE FROM token_rotation.cutoff;
 DELETE FROM token_rotation.token WHERE client_id LIKE 'regress%';
 DELETE FROM token_rotation.policy WHERE name LIKE 'regress-%';
 DROP ROLE regress_due;
+
+ALTER SYSTEM RESET token_rotation.worker_nap;
+SELECT pg_reload_conf();

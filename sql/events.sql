@@ -1,5 +1,7 @@
 -- Events: what is sealed, for consumers, in the order of the seals.
 SET search_path = tr, public;
+ALTER SYSTEM SET token_rotation.worker_nap = '200ms';
+SELECT pg_reload_conf();
 CREATE ROLE regress_realm;
 CREATE ROLE regress_rival;
 CREATE ROLE regress_ops;
@@ -154,3 +156,6 @@ REVOKE USAGE ON SCHEMA regress FROM regress_ops;
 SELECT tr_ungrant('regress_ops', 'operator', 'regress_realm'), tr_ungrant('regress_else', 'operator', 'regress_rival'),
     tr_ungrant('regress_auditor', 'auditor');
 DROP ROLE regress_realm, regress_rival, regress_ops, regress_else, regress_auditor;
+
+ALTER SYSTEM RESET token_rotation.worker_nap;
+SELECT pg_reload_conf();
