@@ -44,7 +44,6 @@ INSERT INTO token_rotation.risk_rule (policy, kind, pattern, score, within, at_l
 VALUES ('fuzz_risk', 'scope', 'orders:*', 30, '1 day', 1), ('fuzz_risk', 'scope', 'users:read', 20, '1 day', 1),
        ('fuzz_risk', 'classification', 'secret', 60, '1 day', 1), ('fuzz_risk', 'history', 'refusals', 25, '1 minute', 3),
        ('fuzz_risk', 'history', 'reuse', 40, '1 day', 1), ('fuzz_risk', 'history', 'dormancy', 10, '2 seconds', 1);
-       ('fuzz_scoped', '1 hour', '1 minute', '0', 'token', NULL, '{orders:read,orders:write}');
 INSERT INTO token_rotation.policy (name, ttl, overlap, rotate_after, delivery)
 VALUES ('fuzz_sealed', '20 seconds', '5 seconds', '1 second', 'sealed');
 
