@@ -295,6 +295,17 @@ at_end(XactEvent event, void *arg)
 	attempt = 0;
 }
 
+/*
+ * At the end of a subtransaction.  What it took back may have been all that was
+ * written: somebody else's success will tell.
+ */
+static void
+at_subtransaction_end(SubXactEvent event, SubTransactionId id, SubTransactionId parent, void *arg)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		wrote = false;
+}
+
 bool
 tr_circuit_tell(TrCircuitStory *story, TimestampTz *look)
 {
@@ -345,4 +356,5 @@ void
 tr_circuit_init(void)
 {
 	RegisterXactCallback(at_end, NULL);
+	RegisterSubXactCallback(at_subtransaction_end, NULL);
 }

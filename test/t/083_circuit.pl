@@ -210,6 +210,8 @@ token_rotation.worker_nap = '500ms'
 	is(answer($node, $tokens[4], 'small'), 'disabled', 'not two');
 	is(answer_in($first, $tokens[5]), 'ok', 'the one as often as it wants');
 	finish($first, 'ROLLBACK');
+	$node->safe_psql('small', "BEGIN; SAVEPOINT s; SELECT tr_rotate('$tokens[4]{token}'); ROLLBACK TO s; COMMIT");
+	is(value($node, $open, 'small'), 't', 'what a savepoint took back closes nothing');
 	($first, $answer) = begun($node, $tokens[4], 'small');
 	is($answer, 'ok', 'it is rolled back: the next one');
 	is(answer($node, $tokens[5], 'small'), 'disabled', 'and only that');
