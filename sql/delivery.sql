@@ -163,6 +163,9 @@ WHERE client_id = 'sealed one' AND event IN ('issued', 'rotated') ORDER BY seq;
 SELECT d.client_id, d.fingerprint, d.fetches, d.message LIKE E'-----BEGIN PGP MESSAGE-----\n%' AS armored
 FROM tr_deliveries('sealed one') d JOIN token_rotation.tokens t ON t.token_ref = d.token_ref AND t.generation = 1;
 SELECT DISTINCT fetches FROM tr_deliveries();
+-- Page by page: what was not fetched for longest comes first.
+SELECT count(DISTINCT token_ref) FROM (SELECT token_ref FROM tr_deliveries(max_tokens => 1) UNION ALL SELECT token_ref FROM tr_deliveries(max_tokens => 1)) d;
+SELECT state, message FROM regress.try('SELECT * FROM tr.tr_deliveries(max_tokens => 0)');
 SELECT count(*) FROM tr_deliveries('sealed bare');
 SELECT client_id, fetches, fetched_at IS NOT NULL AS fetched FROM token_rotation.deliveries ORDER BY policy;
 SELECT count(*) FROM token_rotation.audit WHERE event = 'delivery_fetched' AND client_id = 'sealed one';

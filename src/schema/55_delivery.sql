@@ -83,11 +83,11 @@ COMMENT ON FUNCTION @extschema@.tr_drop_delivery_key(text) IS
     'deliver nothing more to a client, in the caller''s realms, from now on; false when it had no key. The next key waits like one that replaces another';
 
 CREATE FUNCTION @extschema@.tr_deliveries(
-    client_id text DEFAULT NULL,
+    client_id text DEFAULT NULL, max_tokens integer DEFAULT 1000,
     OUT token_ref bytea, OUT client_id text, OUT owner text, OUT fingerprint text,
     OUT message text, OUT made_at timestamptz, OUT ends_at timestamptz, OUT fetches integer)
     RETURNS SETOF record
     AS 'MODULE_PATHNAME', 'tr_deliveries'
     LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE;
-COMMENT ON FUNCTION @extschema@.tr_deliveries(text) IS
-    'fetch the deliveries that wait for a client, or for all, in the caller''s realms: PGP messages that only the client can open; they can be fetched again until the window ends';
+COMMENT ON FUNCTION @extschema@.tr_deliveries(text, integer) IS
+    'fetch the deliveries that wait for a client, or for all, in the caller''s realms: PGP messages that only the client can open, those first that were not fetched for longest; they can be fetched again until the window ends';

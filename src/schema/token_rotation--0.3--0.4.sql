@@ -165,8 +165,7 @@ COMMENT ON FUNCTION @extschema@.tr_ack(text, bigint) IS
 CREATE FUNCTION @extschema@.tr_events_head() RETURNS bigint
     AS 'MODULE_PATHNAME', 'tr_events_head'
     LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE;
-COMMENT ON FUNCTION @extschema@.tr_events_head() IS
-    'the newest position, for a consumer that is to begin now; 0: there is no event yet';
+COMMENT ON FUNCTION @extschema@.tr_events_head() IS 'the newest position, for a consumer that is to begin now; 0: there is no event yet';
 
 CREATE VIEW token_rotation.consumers WITH (security_barrier = true) AS
     SELECT c.name, c.owner, c."position", c.acked_at, w.at AS waiting_since
@@ -328,8 +327,7 @@ CREATE FUNCTION @extschema@.tr_schedules(
     RETURNS SETOF record
     AS 'MODULE_PATHNAME', 'tr_schedules'
     LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE;
-COMMENT ON FUNCTION @extschema@.tr_schedules() IS
-    'what the view token_rotation.schedules shows';
+COMMENT ON FUNCTION @extschema@.tr_schedules() IS 'what the view token_rotation.schedules shows';
 
 CREATE VIEW token_rotation.schedules WITH (security_barrier = true) AS
     SELECT s.policy, s.schedule, s.active, s.job_id, s.database, s.username, s.last_run_at,
@@ -415,36 +413,38 @@ COMMENT ON POLICY delivery_key_realm ON token_rotation.delivery_key IS
     'readers see keys for every realm and for the realms that they are a member of';
 
 CREATE VIEW token_rotation.deliveries WITH (security_barrier = true) AS
-    SELECT t.token_ref, t.display, t.client_id, t.policy, t.owner, d.fingerprint, d.made_at, d.ends_at,
-           d.fetches, d.fetched_at, t.first_used_at
+    SELECT pg_catalog.sha256(pg_catalog.uuid_send(t.token_id)) AS token_ref,
+           @extschema@.tr_token_display(t.prefix, t.token_id) AS display, t.client_id, t.policy, t.owner, d.fingerprint,
+           d.made_at, d.ends_at, d.fetches, d.fetched_at, coalesce(t.first_used_at, c.first_used_at) AS first_used_at
     FROM token_rotation.delivery d
-    JOIN token_rotation.tokens t ON t.token_id OPERATOR(pg_catalog.=) d.token_id;
+    JOIN token_rotation.token t ON t.token_id OPERATOR(pg_catalog.=) d.token_id
+    LEFT JOIN token_rotation.token_cache c ON c.token_id OPERATOR(pg_catalog.=) d.token_id
+    WHERE d.owner IN (SELECT r.rolname FROM pg_catalog.pg_roles r WHERE pg_catalog.pg_has_role(r.oid, 'USAGE'))
+       OR (SELECT s.rolsuper FROM pg_catalog.pg_roles s WHERE s.rolname OPERATOR(pg_catalog.=) CURRENT_USER);
 COMMENT ON VIEW token_rotation.deliveries IS
     'deliveries that wait in the realms that the reader is a member of, without their messages; the tokens are the successors';
 
-CREATE FUNCTION @extschema@.tr_set_delivery_key(client_id text, public_key text)
-    RETURNS timestamptz
+CREATE FUNCTION @extschema@.tr_set_delivery_key(client_id text, public_key text) RETURNS timestamptz
     AS 'MODULE_PATHNAME', 'tr_set_delivery_key'
     LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE;
 COMMENT ON FUNCTION @extschema@.tr_set_delivery_key(text, text) IS
     'store the armored PGP public key that a client''s successors are encrypted to, in the caller''s realms; returns when it takes effect: the first at once, one that replaces another after the ttl';
 
-CREATE FUNCTION @extschema@.tr_drop_delivery_key(client_id text)
-    RETURNS boolean
+CREATE FUNCTION @extschema@.tr_drop_delivery_key(client_id text) RETURNS boolean
     AS 'MODULE_PATHNAME', 'tr_drop_delivery_key'
     LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE;
 COMMENT ON FUNCTION @extschema@.tr_drop_delivery_key(text) IS
     'deliver nothing more to a client, in the caller''s realms, from now on; false when it had no key. The next key waits like one that replaces another';
 
 CREATE FUNCTION @extschema@.tr_deliveries(
-    client_id text DEFAULT NULL,
+    client_id text DEFAULT NULL, max_tokens integer DEFAULT 1000,
     OUT token_ref bytea, OUT client_id text, OUT owner text, OUT fingerprint text,
     OUT message text, OUT made_at timestamptz, OUT ends_at timestamptz, OUT fetches integer)
     RETURNS SETOF record
     AS 'MODULE_PATHNAME', 'tr_deliveries'
     LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE;
-COMMENT ON FUNCTION @extschema@.tr_deliveries(text) IS
-    'fetch the deliveries that wait for a client, or for all, in the caller''s realms: PGP messages that only the client can open; they can be fetched again until the window ends';
+COMMENT ON FUNCTION @extschema@.tr_deliveries(text, integer) IS
+    'fetch the deliveries that wait for a client, or for all, in the caller''s realms: PGP messages that only the client can open, those first that were not fetched for longest; they can be fetched again until the window ends';
 
 SELECT pg_catalog.pg_extension_config_dump('token_rotation.pending', '');
 SELECT pg_catalog.pg_extension_config_dump('token_rotation.consumer', '');
@@ -462,7 +462,7 @@ DECLARE
         '@extschema@.tr_explain_ttl(text, text, text[], jsonb)', '@extschema@.tr_risk_rule_guard()', '@extschema@.tr_risk_rule_audit()',
         '@extschema@.tr_schedule(text, text)', '@extschema@.tr_unschedule(text)', '@extschema@.tr_schedules()',
         '@extschema@.tr_set_delivery_key(text, text)', '@extschema@.tr_drop_delivery_key(text)',
-        '@extschema@.tr_deliveries(text)'];
+        '@extschema@.tr_deliveries(text, integer)'];
     relations CONSTANT pg_catalog.regclass[] := ARRAY[
         'token_rotation.unclaimed', 'token_rotation.pending', 'token_rotation.consumer',
         'token_rotation.consumers', 'token_rotation.told', 'token_rotation.risk_rule', 'token_rotation.schedules',

@@ -229,19 +229,20 @@ tr_delivery_put(const TrToken *predecessor, const TrToken *successor, const char
 }
 
 List *
-tr_delivery_list(ArrayType *realms, const text *client_id, TimestampTz now)
+tr_delivery_list(ArrayType *realms, const text *client_id, TimestampTz now, int max)
 {
 	static TrSql sql = {
 		.text = "SELECT d.token_id, d.client_id, d.owner, d.fingerprint, d.message, d.made_at,"
 				" d.ends_at, d.fetches FROM token_rotation.delivery d WHERE " IN_REALM(
 					"$1") " AND ($2 IS NULL OR d.client_id OPERATOR(pg_catalog.=) $2)"
-						  " AND d.ends_at OPERATOR(pg_catalog.>) $3 ORDER BY d.made_at, d.token_id",
-		.nargs = 3,
-		.types = {TEXTARRAYOID, TEXTOID, TIMESTAMPTZOID},
+						  " AND d.ends_at OPERATOR(pg_catalog.>) $3"
+						  " ORDER BY d.fetched_at NULLS FIRST, d.made_at, d.token_id LIMIT $4",
+		.nargs = 4,
+		.types = {TEXTARRAYOID, TEXTOID, TIMESTAMPTZOID, INT4OID},
 	};
-	char nulls[] = "   ";
+	char nulls[] = "    ";
 	List *deliveries = NIL;
-	Datum values[3];
+	Datum values[4];
 	bool isnull;
 	uint64 count;
 	uint64 i;
@@ -251,6 +252,7 @@ tr_delivery_list(ArrayType *realms, const text *client_id, TimestampTz now)
 	values[1] = PointerGetDatum(client_id);
 	nulls[1] = client_id == NULL ? 'n' : ' ';
 	values[2] = TimestampTzGetDatum(now);
+	values[3] = Int32GetDatum(max);
 	count = tr_sql_run(&sql, values, nulls);
 	for (i = 0; i < count; i++)
 	{

@@ -87,10 +87,11 @@ extern void tr_delivery_put(const TrToken *predecessor, const TrToken *successor
 							const char *fingerprint, const text *message);
 
 /*
- * The deliveries in these realms (NULL: all) that have not ended, of a client
- * (NULL: of all), the oldest first: a list of TrDelivery *.
+ * Up to max deliveries in these realms (NULL: all) that have not ended, of a client
+ * (NULL: of all), those first that were not fetched for longest: a list of
+ * TrDelivery *.
  */
-extern List *tr_delivery_list(ArrayType *realms, const text *client_id, TimestampTz now);
+extern List *tr_delivery_list(ArrayType *realms, const text *client_id, TimestampTz now, int max);
 
 /*
  * Count that one was fetched.  false: it was erased meanwhile.

@@ -429,7 +429,7 @@ put_row(ReturnSetInfo *result, const TrDelivery *delivery)
 PG_FUNCTION_INFO_V1(tr_deliveries);
 
 /*
- * tr_deliveries(client_id): what waits for a client, or for all.
+ * tr_deliveries(client_id, max_tokens): what waits for a client, or for all.
  */
 Datum
 tr_deliveries(PG_FUNCTION_ARGS)
@@ -439,14 +439,16 @@ tr_deliveries(PG_FUNCTION_ARGS)
 	TrSection section;
 	TimestampTz now;
 	ListCell *cell;
+	int32 max;
 
 	require_tables();
 	tr_xact_writes("tr_deliveries()");
+	max = tr_arg_max(fcinfo, 1);
 	InitMaterializedSRF(fcinfo, 0);
 
 	tr_section_begin(&section);
 	now = GetCurrentTimestamp();
-	foreach (cell, tr_delivery_list(tr_realm_array_of_caller(), client_id, now))
+	foreach (cell, tr_delivery_list(tr_realm_array_of_caller(), client_id, now, max))
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (fetch(lfirst(cell), now))
