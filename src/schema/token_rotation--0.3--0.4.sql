@@ -413,14 +413,10 @@ COMMENT ON POLICY delivery_key_realm ON token_rotation.delivery_key IS
     'readers see keys for every realm and for the realms that they are a member of';
 
 CREATE VIEW token_rotation.deliveries WITH (security_barrier = true) AS
-    SELECT pg_catalog.sha256(pg_catalog.uuid_send(t.token_id)) AS token_ref,
-           @extschema@.tr_token_display(t.prefix, t.token_id) AS display, t.client_id, t.policy, t.owner, d.fingerprint,
-           d.made_at, d.ends_at, d.fetches, d.fetched_at, coalesce(t.first_used_at, c.first_used_at) AS first_used_at
+    SELECT t.token_ref, t.display, t.client_id, t.policy, t.owner, d.fingerprint, d.made_at, d.ends_at,
+           d.fetches, d.fetched_at, t.first_used_at
     FROM token_rotation.delivery d
-    JOIN token_rotation.token t ON t.token_id OPERATOR(pg_catalog.=) d.token_id
-    LEFT JOIN token_rotation.token_cache c ON c.token_id OPERATOR(pg_catalog.=) d.token_id
-    WHERE d.owner IN (SELECT r.rolname FROM pg_catalog.pg_roles r WHERE pg_catalog.pg_has_role(r.oid, 'USAGE'))
-       OR (SELECT s.rolsuper FROM pg_catalog.pg_roles s WHERE s.rolname OPERATOR(pg_catalog.=) CURRENT_USER);
+    JOIN token_rotation.tokens t ON t.token_id OPERATOR(pg_catalog.=) d.token_id;
 COMMENT ON VIEW token_rotation.deliveries IS
     'deliveries that wait in the realms that the reader is a member of, without their messages; the tokens are the successors';
 
