@@ -12,6 +12,10 @@
 
 #include "access/attnum.h"
 
+/*
+ * What 0.4 brought is InvalidOid or InvalidAttrNumber until the update has made it,
+ * within its script, too: the version in pg_extension changes before that runs.
+ */
 typedef struct TrCatalog
 {
 	Oid extension;
@@ -20,20 +24,15 @@ typedef struct TrCatalog
 	Oid worker;			  /* the role token_rotation_worker; InvalidOid: renamed or dropped */
 	Oid policy;
 	Oid policy_pkey;
-	AttrNumber policy_on_reuse;		  /* added by 0.3, behind any that a DBA had */
-	AttrNumber policy_rotate_after;	  /* by 0.4; InvalidAttrNumber before */
-	AttrNumber policy_overlap_starts; /* likewise */
-	AttrNumber policy_min_ttl;		  /* likewise */
-	Oid risk_rule;					  /* likewise; InvalidOid before */
+	Oid risk_rule; /* of 0.4 */
 	Oid risk_rule_pkey;
-	AttrNumber policy_delivery;		  /* likewise */
 	Oid token;
 	Oid token_pkey;
 	Oid token_family;
 	Oid token_client;
 	Oid cache;
 	Oid cache_pkey;
-	Oid pending; /* by 0.4; InvalidOid before */
+	Oid pending; /* of 0.4 */
 	Oid cutoff;
 	Oid cutoff_pkey;
 	Oid blocked;
@@ -42,22 +41,29 @@ typedef struct TrCatalog
 	Oid audit_pkey;
 	Oid audit_seq;
 	Oid audit_segment;
-	Oid audit_history; /* likewise */
+	Oid audit_history; /* of 0.4 */
 	Oid audit_seal;
 	Oid audit_seal_pkey;
 	Oid audit_sink;
-	Oid told;	   /* added by 0.4; InvalidOid: not there yet */
-	Oid delivery; /* these two were added by 0.4; InvalidOid: not yet */
-	Oid delivery_key;
-	int64 segment; /* this installation's number in the audit trail */
+	Oid told;		  /* of 0.4 */
+	Oid delivery;	  /* of 0.4 */
+	Oid delivery_key; /* of 0.4 */
+	int64 segment;	  /* this installation's number in the audit trail */
 
-	/* Likewise. */
+	/* Added by 0.3, behind any column that a DBA had. */
+	AttrNumber policy_on_reuse;
 	AttrNumber token_key_id;
 	AttrNumber cache_key_id;
 	AttrNumber cache_family_id;
 	AttrNumber cache_rotation_key;
 	AttrNumber segment_of_audit;
-	AttrNumber policy_degraded_scopes; /* 0: not yet, before 0.4 */
+
+	/* Added by 0.4, likewise. */
+	AttrNumber policy_rotate_after;
+	AttrNumber policy_overlap_starts;
+	AttrNumber policy_min_ttl;
+	AttrNumber policy_degraded_scopes;
+	AttrNumber policy_delivery;
 } TrCatalog;
 
 /*
