@@ -4,9 +4,12 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "utils/array.h"
 #include "utils/plancache.h"
 #include "utils/snapmgr.h"
+#include "utils/uuid.h"
 
 #include "frame/caller.h"
 #include "frame/circuit.h"
@@ -88,4 +91,19 @@ Datum
 tr_sql_value(uint64 row, int column, bool *isnull)
 {
 	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, isnull);
+}
+
+const uint8 *
+tr_sql_id(uint64 row, int column)
+{
+	bool isnull;
+	Datum value = tr_sql_value(row, column, &isnull);
+
+	return isnull ? NULL : DatumGetUUIDP(value)->data;
+}
+
+Datum
+tr_ids_datum(Datum *ids, int count)
+{
+	return PointerGetDatum(construct_array(ids, count, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
 }

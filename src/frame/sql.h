@@ -35,4 +35,16 @@ extern uint64 tr_sql_run(TrSql *sql, Datum *values, const char *nulls);
  */
 extern Datum tr_sql_value(uint64 row, int column, bool *isnull);
 
+/*
+ * A token id of row number row of the last result: TR_ID_BYTES, which live as long
+ * as the result; NULL for NULL.
+ */
+extern const uint8 *tr_sql_id(uint64 row, int column);
+
+/*
+ * Token ids, each a uuid, as the uuid[] that a statement takes; in
+ * CurrentMemoryContext.
+ */
+extern Datum tr_ids_datum(Datum *ids, int count);
+
 #endif /* TR_SQL_H */

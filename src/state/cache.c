@@ -255,6 +255,16 @@ tr_cache_update(const TrToken *token, const uint8 *nonce)
 }
 
 void
+tr_cache_update_keeping(const TrToken *token)
+{
+	TrCached cached;
+
+	tr_cache_lock(token->id, &cached);
+	tr_cache_update(token, cached.has_nonce ? cached.nonce : NULL);
+	tr_wipe(&cached, sizeof(cached));
+}
+
+void
 tr_cache_drop(const uint8 *id)
 {
 	static TrSql sql = {

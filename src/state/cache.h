@@ -48,6 +48,11 @@ extern void tr_cache_insert(const TrToken *token);
 extern void tr_cache_update(const TrToken *token, const uint8 *nonce);
 
 /*
+ * Store the state of a changed token; the nonce of its rotation stays.
+ */
+extern void tr_cache_update_keeping(const TrToken *token);
+
+/*
  * Remove a token that has ended.
  */
 extern void tr_cache_drop(const uint8 *id);

@@ -14,7 +14,6 @@
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
-#include "utils/uuid.h"
 
 #include "frame/catalog.h"
 #include "frame/sql.h"
@@ -258,7 +257,7 @@ tr_delivery_list(ArrayType *realms, const text *client_id, TimestampTz now, int 
 	{
 		TrDelivery *delivery = palloc(sizeof(TrDelivery));
 
-		memcpy(delivery->token, DatumGetUUIDP(tr_sql_value(i, 1, &isnull))->data, TR_ID_BYTES);
+		memcpy(delivery->token, tr_sql_id(i, 1), TR_ID_BYTES);
 		delivery->client_id = text_of(i, 2);
 		delivery->owner = text_of(i, 3);
 		delivery->fingerprint = text_of(i, 4);

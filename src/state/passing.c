@@ -10,7 +10,6 @@
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
-#include "utils/uuid.h"
 
 #include "frame/sql.h"
 #include "state/passing.h"
@@ -54,7 +53,7 @@ tr_passing_find(TrPassing what, ArrayType *policies, TimestampTz after, Timestam
 		TrPassed *passed = palloc(sizeof(TrPassed));
 		bool isnull;
 
-		memcpy(passed->id, DatumGetUUIDP(tr_sql_value(i, 1, &isnull))->data, TR_ID_BYTES);
+		memcpy(passed->id, tr_sql_id(i, 1), TR_ID_BYTES);
 		passed->at = DatumGetTimestampTz(tr_sql_value(i, 2, &isnull));
 		found = lappend(found, passed);
 	}

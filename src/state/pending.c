@@ -7,7 +7,6 @@
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/timestamp.h"
-#include "utils/uuid.h"
 
 #include "frame/catalog.h"
 #include "frame/sql.h"
@@ -20,17 +19,6 @@ static bool
 exists(void)
 {
 	return OidIsValid(tr_catalog()->pending);
-}
-
-/*
- * A token id of the first row of the last result.
- */
-static void
-copy_id(uint8 *to, int column)
-{
-	bool isnull;
-
-	memcpy(to, DatumGetUUIDP(tr_sql_value(0, column, &isnull))->data, TR_ID_BYTES);
 }
 
 void
@@ -77,7 +65,7 @@ tr_pending_successor(const uint8 *predecessor, uint8 id[TR_ID_BYTES])
 
 	if (!exists() || tr_sql_run(&sql, &value, NULL) == 0)
 		return false;
-	copy_id(id, 1);
+	memcpy(id, tr_sql_id(0, 1), TR_ID_BYTES);
 	return true;
 }
 
@@ -97,7 +85,7 @@ tr_pending_remove(const uint8 *id, uint8 predecessor[TR_ID_BYTES], int64 *overla
 	if (!exists() || tr_sql_run(&sql, &value, NULL) == 0)
 		return false;
 	if (predecessor != NULL)
-		copy_id(predecessor, 1);
+		memcpy(predecessor, tr_sql_id(0, 1), TR_ID_BYTES);
 	if (overlap != NULL)
 		*overlap = DatumGetInt64(tr_sql_value(0, 2, &isnull));
 	return true;
@@ -123,8 +111,7 @@ tr_pending_find(const TrUsage *usage, int count, bool *waits)
 	ids = palloc(count * sizeof(Datum));
 	for (i = 0; i < count; i++)
 		ids[i] = PointerGetDatum(usage[i].token);
-	value =
-		PointerGetDatum(construct_array(ids, count, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
+	value = tr_ids_datum(ids, count);
 	found = (int) tr_sql_run(&sql, &value, NULL);
 	for (i = 0; i < found; i++)
 	{

@@ -63,47 +63,29 @@ read_interval(TupleTableSlot *slot, AttrNumber column)
 }
 
 /*
- * Read what the reuse of a token does.  What is not plainly a weaker measure is
- * the strongest one.
- */
-static TrOnReuse
-read_on_reuse(TupleTableSlot *slot)
-{
-	char text[NAMEDATALEN];
-
-	read_text(slot, tr_catalog()->policy_on_reuse, text, sizeof(text));
-	if (strcmp(text, "audit") == 0)
-		return TR_REUSE_AUDIT;
-	return strcmp(text, "revoke_successor") == 0 ? TR_REUSE_SUCCESSOR : TR_REUSE_FAMILY;
-}
-
-/*
- * Does the overlap start at first use?
+ * Has a text column this value?  One that is not there yet has none.
  */
 static bool
-read_first_use(TupleTableSlot *slot)
+says(TupleTableSlot *slot, AttrNumber column, const char *value)
 {
-	AttrNumber column = tr_catalog()->policy_overlap_starts;
 	char text[NAMEDATALEN];
 
 	if (column == InvalidAttrNumber)
 		return false;
 	read_text(slot, column, text, sizeof(text));
-	return strcmp(text, "first_use") == 0;
+	return strcmp(text, value) == 0;
 }
 
 /*
- * Read whether successors are delivered; not before 0.4.
+ * Read what the reuse of a token does.  What is not plainly a weaker measure is
+ * the strongest one.
  */
-static bool
-read_sealed(TupleTableSlot *slot)
+static TrOnReuse
+read_on_reuse(TupleTableSlot *slot, AttrNumber column)
 {
-	char text[NAMEDATALEN];
-
-	if (tr_catalog()->policy_delivery == InvalidAttrNumber)
-		return false;
-	read_text(slot, tr_catalog()->policy_delivery, text, sizeof(text));
-	return strcmp(text, "sealed") == 0;
+	if (says(slot, column, "audit"))
+		return TR_REUSE_AUDIT;
+	return says(slot, column, "revoke_successor") ? TR_REUSE_SUCCESSOR : TR_REUSE_FAMILY;
 }
 
 /*
@@ -112,7 +94,7 @@ read_sealed(TupleTableSlot *slot)
 static void
 read_row(TupleTableSlot *slot, TrPolicy *policy)
 {
-	char proof[NAMEDATALEN];
+	const TrCatalog *catalog = tr_catalog();
 	bool isnull;
 	Datum scopes;
 
@@ -125,16 +107,15 @@ read_row(TupleTableSlot *slot, TrPolicy *policy)
 	policy->max_family_age = read_interval(slot, COLUMN_MAX_FAMILY_AGE);
 
 	/* what is not plainly the weaker proof asks for the stronger one */
-	read_text(slot, COLUMN_ROTATION_PROOF, proof, sizeof(proof));
-	policy->needs_rotation_key = strcmp(proof, "token") != 0;
+	policy->needs_rotation_key = !says(slot, COLUMN_ROTATION_PROOF, "token");
 
 	scopes = slot_getattr(slot, COLUMN_ALLOWED_SCOPES, &isnull);
 	policy->allowed_scopes = isnull ? NULL : DatumGetArrayTypePCopy(scopes);
-	policy->on_reuse = read_on_reuse(slot);
-	policy->rotate_after = read_interval(slot, tr_catalog()->policy_rotate_after);
-	policy->first_use = read_first_use(slot);
-	policy->min_ttl = read_interval(slot, tr_catalog()->policy_min_ttl);
-	policy->sealed = read_sealed(slot);
+	policy->on_reuse = read_on_reuse(slot, catalog->policy_on_reuse);
+	policy->rotate_after = read_interval(slot, catalog->policy_rotate_after);
+	policy->first_use = says(slot, catalog->policy_overlap_starts, "first_use");
+	policy->min_ttl = read_interval(slot, catalog->policy_min_ttl);
+	policy->sealed = says(slot, catalog->policy_delivery, "sealed");
 }
 
 bool

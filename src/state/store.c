@@ -281,11 +281,10 @@ tr_store_lock_successor(const TrToken *predecessor, TrToken *successor)
 	};
 	Datum id = PointerGetDatum(predecessor->id);
 	uint8 found[TR_ID_BYTES];
-	bool isnull;
 
 	if (tr_sql_run(&sql, &id, NULL) == 0)
 		return false;
-	memcpy(found, DatumGetUUIDP(tr_sql_value(0, 1, &isnull)), TR_ID_BYTES);
+	memcpy(found, tr_sql_id(0, 1), TR_ID_BYTES);
 	return lock_row(found, successor);
 }
 

@@ -46,7 +46,7 @@ tr_store_find_successor(const uint8 *id, uint8 successor[TR_ID_BYTES], bool *use
 
 	if (tr_sql_run(&sql, &value, NULL) == 0)
 		return false;
-	memcpy(successor, DatumGetUUIDP(tr_sql_value(0, 1, &isnull))->data, TR_ID_BYTES);
+	memcpy(successor, tr_sql_id(0, 1), TR_ID_BYTES);
 	*used = DatumGetBool(tr_sql_value(0, 2, &isnull));
 	return true;
 }
@@ -131,7 +131,7 @@ tr_store_lock_refreshable(TimestampTz now, const char *policy, ArrayType *realms
 		TrDueToken *token = palloc(sizeof(TrDueToken));
 		bool isnull;
 
-		memcpy(token->id, DatumGetUUIDP(tr_sql_value(i, 1, &isnull))->data, TR_ID_BYTES);
+		memcpy(token->id, tr_sql_id(i, 1), TR_ID_BYTES);
 		token->due = DatumGetTimestampTz(tr_sql_value(i, 2, &isnull));
 		token->locked = DatumGetBool(tr_sql_value(i, 3, &isnull));
 		tokens = lappend(tokens, token);
@@ -184,9 +184,8 @@ tr_store_prune(TimestampTz before, ArrayType *realms, int max)
 	for (i = 0; i < count; i++)
 	{
 		pg_uuid_t *id = palloc(sizeof(pg_uuid_t));
-		bool isnull;
 
-		*id = *DatumGetUUIDP(tr_sql_value(i, 1, &isnull));
+		memcpy(id->data, tr_sql_id(i, 1), TR_ID_BYTES);
 		ids = lappend(ids, id);
 	}
 	return ids;

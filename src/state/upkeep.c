@@ -22,7 +22,6 @@
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/timestamp.h"
-#include "utils/uuid.h"
 
 #include "core/lifecycle.h"
 #include "frame/catalog.h"
@@ -60,15 +59,6 @@
 	" OPERATOR(pg_catalog.<) (u.last_at OPERATOR(pg_catalog.-) '1 hour'::pg_catalog.interval))"
 
 /*
- * Token ids as a uuid[].
- */
-static Datum
-uuid_array(Datum *ids, int count)
-{
-	return PointerGetDatum(construct_array(ids, count, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
-}
-
-/*
  * Moments as a timestamptz[]; counts as an int8[].
  */
 static Datum
@@ -83,18 +73,6 @@ count_array(Datum *counts, int count)
 {
 	return PointerGetDatum(
 		construct_array(counts, count, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
-}
-
-/*
- * A token id in a row of the last result.
- */
-static const uint8 *
-id_value(uint64 row, int column)
-{
-	bool isnull;
-	Datum value = tr_sql_value(row, column, &isnull);
-
-	return isnull ? NULL : DatumGetUUIDP(value)->data;
 }
 
 /*
@@ -196,7 +174,7 @@ tr_upkeep_fill(uint8 cursor[TR_ID_BYTES], int max, int *skipped)
 	values[1] = Int32GetDatum(max);
 	tr_sql_run(&sql, values, NULL);
 	*skipped += count_value(2);
-	last = id_value(0, 3);
+	last = tr_sql_id(0, 3);
 	if (last != NULL)
 		memcpy(cursor, last, TR_ID_BYTES);
 	return count_value(1);
@@ -232,17 +210,17 @@ drop_suspects(Datum *suspects, int count, TimestampTz now, uint8 (*locked)[TR_ID
 	int found;
 	int i;
 
-	values[0] = uuid_array(suspects, count);
+	values[0] = tr_ids_datum(suspects, count);
 	found = (int) tr_sql_run(&lock_sql, values, NULL);
 	for (i = 0; i < found; i++)
 	{
-		memcpy(locked[i], id_value(i, 1), TR_ID_BYTES);
+		memcpy(locked[i], tr_sql_id(i, 1), TR_ID_BYTES);
 		ids[i] = PointerGetDatum(locked[i]);
 	}
 
 	values[1] = values[0];
 	values[0] = TimestampTzGetDatum(now);
-	values[2] = uuid_array(ids, found);
+	values[2] = tr_ids_datum(ids, found);
 	if (tr_sql_run(&drop_sql, values, NULL) > 0)
 		tr_upkeep_unset_complete();
 	return found;
@@ -300,7 +278,7 @@ tr_upkeep_reconcile(uint8 cursor[TR_ID_BYTES], int max)
 		bool isnull;
 
 		if (DatumGetBool(tr_sql_value(i, 2, &isnull)))
-			suspects[suspect_count++] = PointerGetDatum(id_value(i, 1));
+			suspects[suspect_count++] = PointerGetDatum(tr_sql_id(i, 1));
 	}
 	TR_STOP_POINT("cache_compared");
 	if (suspect_count > 0)
@@ -309,7 +287,7 @@ tr_upkeep_reconcile(uint8 cursor[TR_ID_BYTES], int max)
 	SPI_tuptable = rows;
 	for (i = 0; i < count; i++)
 	{
-		const uint8 *id = id_value(i, 1);
+		const uint8 *id = tr_sql_id(i, 1);
 		bool isnull;
 
 		if (DatumGetBool(tr_sql_value(i, 2, &isnull)) &&
@@ -456,7 +434,7 @@ tr_upkeep_flush(const TrUsage *usage, int count, bool *flushed)
 		lasts[i] = TimestampTzGetDatum(usage[i].last_at);
 		flushed[i] = true;
 	}
-	values[0] = uuid_array(ids, count);
+	values[0] = tr_ids_datum(ids, count);
 	values[1] = time_array(firsts, count);
 	values[2] = time_array(lasts, count);
 	flush_tokens(values, flushed);

@@ -154,11 +154,13 @@ fill(Answer *answer)
 	bool ended = false;
 	int looks;
 
-	/* what was pruned takes a row, too */
-	for (looks = 0; looks < MAX_LOOKS && answer->room > (answer->missed > 0 ? 1 : 0); looks++)
+	for (looks = 0; looks < MAX_LOOKS; looks++)
 	{
+		/* what was pruned takes a row, too */
 		int32 room = answer->room - (answer->missed > 0 ? 1 : 0);
 
+		if (room <= 0)
+			break;
 		CHECK_FOR_INTERRUPTS();
 		ended = !tr_feed_next(feed, feed->realms == NULL ? room : Max(room, CHUNK), room);
 		if (ended)

@@ -32,7 +32,6 @@ static void
 store_window(TrToken *token, int64 overlap)
 {
 	TrRules rules = tr_rules();
-	TrCached cached;
 
 	/* nobody grants leeway to a window of no length */
 	if (overlap == 0 && rules.overlap_enforced)
@@ -42,9 +41,7 @@ store_window(TrToken *token, int64 overlap)
 	}
 	tr_store_update(token);
 	TR_STOP_POINT("first_use_half");
-	tr_cache_lock(token->id, &cached);
-	tr_cache_update(token, cached.has_nonce ? cached.nonce : NULL);
-	tr_wipe(&cached, sizeof(cached));
+	tr_cache_update_keeping(token);
 	tr_xact_visit_at(token->life.overlap_ends_at);
 }
 

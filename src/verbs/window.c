@@ -50,15 +50,11 @@ lock_open(const uint8 *id, TrToken *token, TimestampTz *now)
 static void
 store_predecessor(const TrToken *token, TimestampTz now)
 {
-	TrCached cached;
-
 	tr_store_update(token);
-	tr_cache_lock(token->id, &cached);
 	if (token->life.status == TR_ROTATING || token->life.replay_ends_at > now)
-		tr_cache_update(token, cached.has_nonce ? cached.nonce : NULL);
+		tr_cache_update_keeping(token);
 	else
 		tr_cache_drop(token->id);
-	tr_wipe(&cached, sizeof(cached));
 }
 
 PG_FUNCTION_INFO_V1(tr_extend_overlap);
