@@ -45,12 +45,13 @@ endif
 
 # Tests.  `install` goes first because the others use what it creates, `lint`
 # last because it looks at the catalog that they leave.  Each suite starts a
-# server of its own, beside tmp_check, which the TAP tests delete.
+# server of its own, beside tmp_check, which the TAP tests delete.  Of the TAP
+# tests the one that waits for pg_cron's minutes begins before the others.
 sql_tests := $(sort $(patsubst sql/%.sql,%,$(wildcard sql/*.sql)))
 REGRESS := $(strip $(filter install,$(sql_tests)) $(filter-out install lint,$(sql_tests)) \
 	$(filter lint,$(sql_tests)))
 ISOLATION := $(sort $(patsubst test/isolation/specs/%.spec,%,$(wildcard test/isolation/specs/*.spec)))
-PROVE_TESTS := $(sort $(wildcard test/t/*.pl))
+PROVE_TESTS := $(wildcard test/t/080_cron.pl) $(sort $(filter-out %/080_cron.pl,$(wildcard test/t/*.pl)))
 TAP_TESTS := $(if $(PROVE_TESTS),1)
 ENCODING = UTF8
 NO_LOCALE = 1

@@ -48,9 +48,10 @@ chaos_prepare()
 	done
 	tr_server
 	work=$(tr_workdir)
+	chaos_build
+	tr_copy_server "$work/server"
 	tr_copy "$work/tree"
 	tr_install "$work/tree" > "$work/build.log" 2>&1 || { cat "$work/build.log" >&2; tr_die 'could not build and install'; }
-	chaos_build
 	tr_as_user mkdir -m 700 "$work/socket"
 	export PGHOST=$work/socket PGDATABASE=postgres PGUSER=postgres
 }
