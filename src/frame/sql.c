@@ -22,12 +22,14 @@ static void
 prepare(TrSql *sql)
 {
 	SPIPlanPtr plan = SPI_prepare(sql->text, sql->nargs, sql->types);
+	CachedPlanSource *source;
 
 	if (plan == NULL || SPI_keepplan(plan) != 0)
 		elog(ERROR, "could not prepare \"%s\": %s", sql->text, SPI_result_code_string(SPI_result));
 	sql->plan = plan;
-	sql->writes = linitial_node(CachedPlanSource, SPI_plan_get_plan_sources(plan))->commandTag !=
-				  CMDTAG_SELECT;
+	/* no node, so that linitial_node() does not know it */
+	source = linitial(SPI_plan_get_plan_sources(plan));
+	sql->writes = source->commandTag != CMDTAG_SELECT;
 }
 
 /*

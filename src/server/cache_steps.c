@@ -16,7 +16,7 @@
 /*
  * Compare the cache with token, once after each start of the server: it
  * survives a clean restart, and who knows what happened meanwhile.  A row that
- * cannot be judged because its token is locked stops this until the next visit.
+ * cannot be judged because its token is locked stops this until a later visit.
  */
 static void
 reconcile_cache(TrDatabase *here)
@@ -41,6 +41,8 @@ reconcile_cache(TrDatabase *here)
 		if (count < CACHE_BATCH)
 			return;
 	} while (moved && tr_step_go_on());
+	if (!moved)
+		tr_step_visit_by(tr_step_again());
 }
 
 /*
@@ -53,6 +55,7 @@ static void
 fill_cache(TrDatabase *here)
 {
 	static const uint8 start[TR_ID_BYTES] = {0};
+	bool left_out;
 	int count;
 
 	do
@@ -73,6 +76,7 @@ fill_cache(TrDatabase *here)
 		TR_STOP_POINT("cache_copied");
 		if (tr_upkeep_cache_file() != here->fill_file)
 			skipped++;
+		left_out = skipped > 0;
 		if (count < CACHE_BATCH)
 		{
 			if (skipped == 0 && pg_atomic_read_u32(&here->by_hand) == here->by_hand_seen)
@@ -85,6 +89,8 @@ fill_cache(TrDatabase *here)
 		here->fill_skipped = skipped > 0;
 		tr_step_settled();
 	} while (count == CACHE_BATCH && tr_step_go_on());
+	if (count < CACHE_BATCH && left_out)
+		tr_step_visit_by(tr_step_again());
 }
 
 void

@@ -13,6 +13,7 @@
 
 #include "core/lifecycle.h"
 #include "frame/catalog.h"
+#include "frame/settings.h"
 #include "frame/visits.h"
 #include "server/step.h"
 
@@ -22,6 +23,9 @@
 
 /* In microseconds: visits that no event asks for need not be closer. */
 #define TIMED_PAUSE USECS_PER_SEC
+
+/* In microseconds: what is locked is looked at again so often, however long the nap is. */
+#define AGAIN (10 * USECS_PER_SEC)
 
 /* This visit. */
 static instr_time begun;
@@ -76,8 +80,14 @@ tr_step_visit_by(TimestampTz when)
 void
 tr_step_visit_by_clock(TimestampTz when, TimestampTz step_began)
 {
-	if (when > step_began)
-		tr_step_visit_by(Max(when, GetCurrentTimestamp() + TIMED_PAUSE));
+	tr_step_visit_by(when > step_began ? Max(when, GetCurrentTimestamp() + TIMED_PAUSE)
+									   : tr_step_again());
+}
+
+TimestampTz
+tr_step_again(void)
+{
+	return GetCurrentTimestamp() + Min(AGAIN, tr_worker_nap * INT64CONST(1000));
 }
 
 TimestampTz

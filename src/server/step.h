@@ -30,9 +30,15 @@ extern void tr_step_visit_by(TimestampTz when);
 
 /*
  * Something will be due by the clock.  What was due already when the step began
- * was left because somebody has it locked: a nap later is early enough.
+ * was left because somebody has it locked.
  */
 extern void tr_step_visit_by_clock(TimestampTz when, TimestampTz step_began);
+
+/*
+ * When to look again at what was left because somebody has it locked: who lets go
+ * of it asks for no visit.
+ */
+extern TimestampTz tr_step_again(void);
 
 /*
  * When the next visit is due; TR_FOREVER: when somebody asks for it.

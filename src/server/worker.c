@@ -37,6 +37,7 @@
 #include "frame/settings.h"
 #include "frame/visits.h"
 #include "server/clock.h"
+#include "server/step.h"
 #include "server/tasks.h"
 #include "server/worker.h"
 #include "state/ring.h"
@@ -207,12 +208,11 @@ give_up(void)
 	if (code == ERRCODE_LOCK_NOT_AVAILABLE || code == ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE)
 	{
 		bool locked = code == ERRCODE_LOCK_NOT_AVAILABLE;
-		int64 pause = locked ? tr_worker_nap * INT64CONST(1000) : 0;
 
 		AbortOutOfAnyTransaction();
 		if (locked)
 			tr_stats_add(tr_stats_of(NULL), TR_STAT_VISIT_LOCKED, 1);
-		tr_visits_report(true, locked, GetCurrentTimestamp() + pause);
+		tr_visits_report(true, locked, locked ? tr_step_again() : GetCurrentTimestamp());
 	}
 	else
 	{

@@ -7,6 +7,8 @@
 #  3. While filling is under way and tokens are locked, nothing is revived.
 #     A token that a superuser inserts, not yet committed while the worker fills,
 #     gets into the cache afterwards.
+#     What was left out because it was locked is looked for again, although the
+#     worker naps for an hour and nobody asks for it.
 #  4. Emptied by a crash: the table answers until the worker has been there.
 #  5. A nonce lost inside the replay window, successor unused: the same
 #     successor, a new secret, replayed = false, audited as `reissued`; the lost
@@ -132,6 +134,18 @@ poll($node, 'then the cache is complete', $complete);
 is(value($node, "SELECT count(*) FROM token_rotation.token_cache WHERE client_id = 'locked'"),
 	'0', 'without the revoked one');
 is(verdict($node, $locked->{token}), 'revoked', 'which is not revived');
+
+worker_stays_away($node, $revoked);
+$node->safe_psql('postgres', 'TRUNCATE token_rotation.token_cache');
+$session = $node->background_psql('postgres');
+$session->query_safe("BEGIN; SELECT FROM token_rotation.token WHERE client_id = 'rotated' FOR UPDATE");
+worker_comes($node);
+poll($node, 'what nobody holds is filled',
+	"SELECT count(*) = 1 FROM token_rotation.token_cache WHERE client_id = 'cut'");
+is(value($node, $complete), 'f', 'the cache does not count as complete');
+$session->query_safe('ROLLBACK');
+$session->quit;
+poll($node, 'the worker looks again by itself', $complete);
 
 worker_stays_away($node, $revoked);
 $node->safe_psql('postgres', 'TRUNCATE token_rotation.token_cache');

@@ -110,7 +110,7 @@ verdicts_are($node, 'the old token is refused, the new one valid',
 	[ [ $brief->{token}, 'overlap_ended' ], [ $next->{token}, 'ok' ] ]);
 poll($node, 'an expired token is recorded',
 	"SELECT status = 'expired' FROM token_rotation.token WHERE client_id = 'expiring'");
-is(audit_count($node, "client_id = 'expiring' AND event <> 'issued'"), '0', 'without an audit row');
+is(audit_count($node, "client_id = 'expiring' AND event NOT IN ('issued', 'rotation_due')"), '0', 'without an audit row');
 is(value($node, "SELECT count(*) FROM token_rotation.token_cache WHERE client_id = 'expiring'"),
 	'0', 'and leaves the cache');
 poll($node, 'the nonce of an overlapping token is erased, its row stays',
