@@ -24,7 +24,7 @@
 
 /* The SQL version that this library serves, and the one before it. */
 #define SERVED_VERSION TR_VERSION
-#define SERVED_BEFORE "0.3"
+#define SERVED_BEFORE "0.4"
 
 static TrCatalog catalog;
 static bool catalog_known = false;
@@ -186,8 +186,8 @@ fill(TrCatalog *c)
 	c->policy_rotate_after = get_attnum(c->policy, "rotate_after");
 	c->policy_overlap_starts = get_attnum(c->policy, "overlap_starts");
 	c->policy_min_ttl = get_attnum(c->policy, "min_ttl");
-	c->risk_rule = get_relname_relid("risk_rule", schema);
-	c->risk_rule_pkey = get_relname_relid("risk_rule_pkey", schema);
+	c->risk_rule = relation_of(schema, "risk_rule");
+	c->risk_rule_pkey = relation_of(schema, "risk_rule_pkey");
 	c->policy_degraded_scopes = get_attnum(c->policy, "degraded_scopes");
 	c->policy_delivery = get_attnum(c->policy, "delivery");
 	c->token = relation_of(schema, "token");
@@ -196,7 +196,6 @@ fill(TrCatalog *c)
 	c->token_client = relation_of(schema, "token_client");
 	c->cache = relation_of(schema, "token_cache");
 	c->cache_pkey = relation_of(schema, "token_cache_pkey");
-	c->pending = get_relname_relid("pending", schema);
 	c->cutoff = relation_of(schema, "cutoff");
 	c->cutoff_pkey = relation_of(schema, "cutoff_pkey");
 	c->blocked = relation_of(schema, "blocked_client");
@@ -205,13 +204,11 @@ fill(TrCatalog *c)
 	c->audit_pkey = relation_of(schema, "audit_pkey");
 	c->audit_seq = relation_of(schema, "audit_seq");
 	c->audit_segment = relation_of(schema, "audit_segment");
-	c->audit_history = get_relname_relid("audit_history", schema);
+	c->audit_history = relation_of(schema, "audit_history");
 	c->audit_seal = relation_of(schema, "audit_seal");
 	c->audit_seal_pkey = relation_of(schema, "audit_seal_pkey");
 	c->audit_sink = relation_of(schema, "audit_sink");
-	c->told = get_relname_relid("told", schema);
-	c->delivery = get_relname_relid("delivery", schema);
-	c->delivery_key = get_relname_relid("delivery_key", schema);
+	c->delivery_key = relation_of(schema, "delivery_key");
 	c->segment = start_of(c->audit_seq);
 	c->token_key_id = get_attnum(c->token, "key_id");
 	c->cache_key_id = get_attnum(c->cache, "key_id");

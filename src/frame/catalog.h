@@ -12,10 +12,6 @@
 
 #include "access/attnum.h"
 
-/*
- * What 0.4 brought is InvalidOid or InvalidAttrNumber until the update has made it,
- * within its script, too: the version in pg_extension changes before that runs.
- */
 typedef struct TrCatalog
 {
 	Oid extension;
@@ -24,7 +20,7 @@ typedef struct TrCatalog
 	Oid worker;			  /* the role token_rotation_worker; InvalidOid: renamed or dropped */
 	Oid policy;
 	Oid policy_pkey;
-	Oid risk_rule; /* of 0.4 */
+	Oid risk_rule;
 	Oid risk_rule_pkey;
 	Oid token;
 	Oid token_pkey;
@@ -32,7 +28,6 @@ typedef struct TrCatalog
 	Oid token_client;
 	Oid cache;
 	Oid cache_pkey;
-	Oid pending; /* of 0.4 */
 	Oid cutoff;
 	Oid cutoff_pkey;
 	Oid blocked;
@@ -41,24 +36,20 @@ typedef struct TrCatalog
 	Oid audit_pkey;
 	Oid audit_seq;
 	Oid audit_segment;
-	Oid audit_history; /* of 0.4 */
+	Oid audit_history;
 	Oid audit_seal;
 	Oid audit_seal_pkey;
 	Oid audit_sink;
-	Oid told;		  /* of 0.4 */
-	Oid delivery;	  /* of 0.4 */
-	Oid delivery_key; /* of 0.4 */
-	int64 segment;	  /* this installation's number in the audit trail */
+	Oid delivery_key;
+	int64 segment; /* this installation's number in the audit trail */
 
-	/* Added by 0.3, behind any column that a DBA had. */
+	/* Added after 0.1, behind any column that a DBA had. */
 	AttrNumber policy_on_reuse;
 	AttrNumber token_key_id;
 	AttrNumber cache_key_id;
 	AttrNumber cache_family_id;
 	AttrNumber cache_rotation_key;
 	AttrNumber segment_of_audit;
-
-	/* Added by 0.4, likewise. */
 	AttrNumber policy_rotate_after;
 	AttrNumber policy_overlap_starts;
 	AttrNumber policy_min_ttl;

@@ -26,15 +26,6 @@
 #define IN_REALM(n) "(" n " IS NULL OR d.owner OPERATOR(pg_catalog.=) ANY (" n "))"
 
 /*
- * Has the installed version these tables?
- */
-static bool
-have_tables(void)
-{
-	return OidIsValid(tr_catalog()->delivery);
-}
-
-/*
  * A text of a result, in CurrentMemoryContext.
  */
 static text *
@@ -80,7 +71,7 @@ tr_delivery_key(const text *client_id, const text *owner, TimestampTz now, TrDel
 	values[0] = PointerGetDatum(client_id);
 	values[1] = PointerGetDatum(owner);
 	values[2] = TimestampTzGetDatum(now);
-	if (!have_tables() || tr_sql_run(&sql, values, NULL) == 0)
+	if (tr_sql_run(&sql, values, NULL) == 0)
 		return false;
 	value = tr_sql_value(0, 1, &isnull);
 	if (isnull)
@@ -302,8 +293,7 @@ tr_delivery_move_end(const uint8 *predecessor, TimestampTz ends_at)
 
 	values[0] = PointerGetDatum(predecessor);
 	values[1] = TimestampTzGetDatum(ends_at);
-	if (have_tables())
-		tr_sql_run(&sql, values, NULL);
+	tr_sql_run(&sql, values, NULL);
 }
 
 void
@@ -319,8 +309,7 @@ tr_delivery_erase(const uint8 *id)
 	};
 	Datum value = PointerGetDatum(id);
 
-	if (have_tables())
-		tr_sql_run(&sql, &value, NULL);
+	tr_sql_run(&sql, &value, NULL);
 }
 
 void
@@ -339,8 +328,7 @@ tr_delivery_erase_ended(TimestampTz now, ArrayType *realms, int max)
 	values[0] = TimestampTzGetDatum(now);
 	values[1] = PointerGetDatum(realms);
 	values[2] = Int32GetDatum(max);
-	if (have_tables())
-		tr_sql_run(&sql, values, realms == NULL ? " n " : NULL);
+	tr_sql_run(&sql, values, realms == NULL ? " n " : NULL);
 }
 
 /*
@@ -372,8 +360,7 @@ tr_delivery_erase_cut(const char *client_id, const char *policy, TimestampTz bef
 	values[2] = TimestampTzGetDatum(before);
 	nulls[3] = realms == NULL ? 'n' : ' ';
 	values[3] = PointerGetDatum(realms);
-	if (have_tables())
-		tr_sql_run(&sql, values, nulls);
+	tr_sql_run(&sql, values, nulls);
 }
 
 /*
@@ -405,8 +392,6 @@ tr_delivery_set_owner(const char *from, const char *to)
 	};
 	Datum values[2];
 
-	if (!have_tables())
-		return;
 	tr_delivery_lock_keys(NULL);
 	values[0] = CStringGetTextDatum(from);
 	values[1] = CStringGetTextDatum(to);

@@ -8,18 +8,8 @@
 #include "utils/array.h"
 #include "utils/timestamp.h"
 
-#include "frame/catalog.h"
 #include "frame/sql.h"
 #include "state/pending.h"
-
-/*
- * Is the table there?
- */
-static bool
-exists(void)
-{
-	return OidIsValid(tr_catalog()->pending);
-}
 
 void
 tr_pending_insert(const uint8 *id, const uint8 *predecessor, int64 overlap)
@@ -49,7 +39,7 @@ tr_pending_waits(const uint8 *id)
 	};
 	Datum value = PointerGetDatum(id);
 
-	return exists() && tr_sql_run(&sql, &value, NULL) > 0;
+	return tr_sql_run(&sql, &value, NULL) > 0;
 }
 
 bool
@@ -63,7 +53,7 @@ tr_pending_successor(const uint8 *predecessor, uint8 id[TR_ID_BYTES])
 	};
 	Datum value = PointerGetDatum(predecessor);
 
-	if (!exists() || tr_sql_run(&sql, &value, NULL) == 0)
+	if (tr_sql_run(&sql, &value, NULL) == 0)
 		return false;
 	memcpy(id, tr_sql_id(0, 1), TR_ID_BYTES);
 	return true;
@@ -82,7 +72,7 @@ tr_pending_remove(const uint8 *id, uint8 predecessor[TR_ID_BYTES], int64 *overla
 	Datum value = PointerGetDatum(id);
 	bool isnull;
 
-	if (!exists() || tr_sql_run(&sql, &value, NULL) == 0)
+	if (tr_sql_run(&sql, &value, NULL) == 0)
 		return false;
 	if (predecessor != NULL)
 		memcpy(predecessor, tr_sql_id(0, 1), TR_ID_BYTES);
@@ -106,7 +96,7 @@ tr_pending_find(const TrUsage *usage, int count, bool *waits)
 	int i;
 
 	memset(waits, 0, count * sizeof(bool));
-	if (!exists() || count == 0)
+	if (count == 0)
 		return 0;
 	ids = palloc(count * sizeof(Datum));
 	for (i = 0; i < count; i++)

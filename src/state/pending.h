@@ -4,8 +4,7 @@
  *	  predecessor.
  *
  * Called inside a section, by whoever holds the lock of the successor's row, but
- * for tr_pending_find.  Where the table is not there yet (before 0.4), no token
- * is pending.
+ * for tr_pending_find.
  */
 #ifndef TR_PENDING_H
 #define TR_PENDING_H

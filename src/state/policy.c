@@ -42,14 +42,13 @@ read_text(TupleTableSlot *slot, int column, char *buffer, size_t size)
 }
 
 /*
- * Read an interval column; NULL is no bound, and so is a column that is not there
- * yet.
+ * Read an interval column; NULL is no bound.
  */
 static int64
 read_interval(TupleTableSlot *slot, AttrNumber column)
 {
-	bool isnull = true;
-	Datum value = column == InvalidAttrNumber ? (Datum) 0 : slot_getattr(slot, column, &isnull);
+	bool isnull;
+	Datum value = slot_getattr(slot, column, &isnull);
 	int64 usec;
 
 	if (isnull)
@@ -63,15 +62,13 @@ read_interval(TupleTableSlot *slot, AttrNumber column)
 }
 
 /*
- * Has a text column this value?  One that is not there yet has none.
+ * Has a text column this value?
  */
 static bool
 says(TupleTableSlot *slot, AttrNumber column, const char *value)
 {
 	char text[NAMEDATALEN];
 
-	if (column == InvalidAttrNumber)
-		return false;
 	read_text(slot, column, text, sizeof(text));
 	return strcmp(text, value) == 0;
 }
@@ -257,8 +254,6 @@ tr_policy_degrade(const text *name, Snapshot snapshot, Datum *scopes)
 	ScanKeyData key;
 	TrRows rows;
 
-	if (catalog->policy_degraded_scopes == InvalidAttrNumber)
-		return false;
 	tr_key_text(&key, 1, PointerGetDatum(name));
 	tr_rows_begin_at(&rows, catalog->policy, catalog->policy_pkey, 1, snapshot);
 	tr_rows_seek(&rows, &key, 1);

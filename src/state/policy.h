@@ -32,7 +32,7 @@ typedef struct TrPolicy
 	int64 replay_window;
 	int64 refresh_before;
 	int64 max_family_age; /* PG_INT64_MAX: no bound */
-	int64 rotate_after;	  /* likewise: NULL, or not there before 0.4 */
+	int64 rotate_after;	  /* likewise */
 	bool needs_rotation_key;
 	ArrayType *allowed_scopes; /* NULL: any */
 	TrOnReuse on_reuse;

@@ -104,8 +104,6 @@ tr_risk_rules(const char *policy)
 	TrRows rows;
 	ScanKeyData key;
 
-	if (!OidIsValid(catalog->risk_rule))
-		return NIL;
 	tr_key_text(&key, 1, CStringGetTextDatum(policy));
 	tr_rows_begin(&rows, catalog->risk_rule, catalog->risk_rule_pkey, 1, AccessShareLock);
 	tr_rows_seek(&rows, &key, 1);

@@ -299,17 +299,6 @@ drop_key(const text *client_id, const char *owner, TimestampTz now)
 	return true;
 }
 
-/*
- * Raise where the installed version has no deliveries yet.
- */
-static void
-require_tables(void)
-{
-	if (!OidIsValid(tr_catalog()->delivery))
-		tr_raise_state("the installed version of the extension has no deliveries",
-					   "They came with version 0.4.", "Run ALTER EXTENSION token_rotation UPDATE.");
-}
-
 PG_FUNCTION_INFO_V1(tr_set_delivery_key);
 
 /*
@@ -326,7 +315,7 @@ tr_set_delivery_key(PG_FUNCTION_ARGS)
 	List *realms;
 	ListCell *cell;
 
-	require_tables();
+	tr_catalog();
 	tr_xact_writes("tr_set_delivery_key()");
 	client_id = tr_arg_client(fcinfo, 0);
 	arg_key(fcinfo, 1, now, &key);
@@ -362,7 +351,7 @@ tr_drop_delivery_key(PG_FUNCTION_ARGS)
 	List *realms;
 	ListCell *cell;
 
-	require_tables();
+	tr_catalog();
 	tr_xact_writes("tr_drop_delivery_key()");
 	client_id = tr_arg_client(fcinfo, 0);
 
@@ -441,7 +430,7 @@ tr_deliveries(PG_FUNCTION_ARGS)
 	ListCell *cell;
 	int32 max;
 
-	require_tables();
+	tr_catalog();
 	tr_xact_writes("tr_deliveries()");
 	max = tr_arg_max(fcinfo, 1);
 	InitMaterializedSRF(fcinfo, 0);

@@ -190,8 +190,8 @@ tr_due_run(int max)
 	Kind expiring = {.event = TR_EVENT_EXPIRING, .what = TR_PASSING_END};
 	bool more;
 
-	/* not before the update; and who writes is missed loudly elsewhere */
-	if (!OidIsValid(tr_catalog()->told) || !OidIsValid(tr_catalog()->worker))
+	/* that who writes is missing is told loudly elsewhere */
+	if (!OidIsValid(tr_catalog()->worker))
 		return false;
 	tell_key();
 	more = tell_kind(&due, max);

@@ -128,7 +128,7 @@ require_no_rules(Datum name)
 		.types = {TEXTOID},
 	};
 
-	if (OidIsValid(tr_catalog()->risk_rule) && tr_sql_run(&sql, &name, NULL) != 0)
+	if (tr_sql_run(&sql, &name, NULL) != 0)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE),
 						errmsg("policy \"%s\" has risk rules", TextDatumGetCString(name)),
 						errdetail("At least one row of token_rotation.risk_rule names it."),
