@@ -190,6 +190,7 @@ fill(TrCatalog *c)
 	c->risk_rule_pkey = relation_of(schema, "risk_rule_pkey");
 	c->policy_degraded_scopes = get_attnum(c->policy, "degraded_scopes");
 	c->policy_delivery = get_attnum(c->policy, "delivery");
+	c->policy_request_role = get_attnum(c->policy, "request_role");
 	c->token = relation_of(schema, "token");
 	c->token_pkey = relation_of(schema, "token_pkey");
 	c->token_family = relation_of(schema, "token_family");

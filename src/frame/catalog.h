@@ -12,6 +12,10 @@
 
 #include "access/attnum.h"
 
+/*
+ * What 0.5 brought is InvalidAttrNumber until the update has made it, within its
+ * script, too: the version in pg_extension changes before that runs.
+ */
 typedef struct TrCatalog
 {
 	Oid extension;
@@ -55,6 +59,9 @@ typedef struct TrCatalog
 	AttrNumber policy_min_ttl;
 	AttrNumber policy_degraded_scopes;
 	AttrNumber policy_delivery;
+
+	/* Added by 0.5, likewise. */
+	AttrNumber policy_request_role;
 } TrCatalog;
 
 /*

@@ -39,6 +39,11 @@
 #define TR_MEMBERSHIP_OPTIONS ""
 #endif
 
+/* 16: whether a member may SET ROLE is the membership's own, too. */
+#if PG_VERSION_NUM < 160000
+#define member_can_set_role(member, role) is_member_of_role(member, role)
+#endif
+
 /* 18: what this setting says is declared in a header. */
 #if PG_VERSION_NUM >= 180000
 #include "commands/tablespace.h"

@@ -49,6 +49,8 @@
 #define TR_EVENT_UNGRANTED "ungranted"
 #define TR_EVENT_VALIDATED "validated"
 #define TR_EVENT_VALIDATION_REFUSED "validation_refused"
+#define TR_EVENT_SCOPE_REFUSED "scope_refused"
+#define TR_EVENT_IDENTITY_CHANGED "identity_changed"
 #define TR_EVENT_ROTATION_REFUSED "rotation_refused"
 #define TR_EVENT_REVOCATION_REFUSED "revocation_refused"
 #define TR_EVENT_REUSE "reuse"

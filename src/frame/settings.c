@@ -31,6 +31,7 @@ int tr_audit_validations = TR_AUDIT_NONE;
 int tr_audit_overflow = TR_OVERFLOW_DROP;
 bool tr_log_redaction = true;
 char *tr_audit_file = NULL;
+char *tr_anonymous_paths = NULL;
 char *tr_realm = NULL;
 char *tr_key_file = NULL;
 char *tr_key_command = NULL;
@@ -164,6 +165,30 @@ check_audit_file(char **newval, void **extra, GucSource source)
 }
 
 /*
+ * Check hook of anonymous_paths.
+ */
+static bool
+check_anonymous_paths(char **newval, void **extra, GucSource source)
+{
+	const char *next = *newval;
+
+	while (*(next += strspn(next, ", ")) != '\0')
+	{
+		size_t len = strcspn(next, ", ");
+		const char *star = memchr(next, '*', len);
+
+		if (*next != '/' || (star != NULL && star != next + len - 1))
+		{
+			GUC_check_errdetail("\"%.*s\" is no path.", (int) len, next);
+			GUC_check_errhint("Write paths like \"/rpc/rotate, /public/*\", or leave it empty.");
+			return false;
+		}
+		next += len;
+	}
+	return true;
+}
+
+/*
  * Settings that change what verdicts say.
  */
 static void
@@ -202,6 +227,12 @@ define_verdict_settings(void)
 		"token_rotation.not_before", "Nothing issued before this moment is valid.",
 		"With a UTC offset; empty: unset.", &not_before_text, "" /* default */, PGC_SIGHUP, 0,
 		check_moment, assign_not_before, NULL);
+	DefineCustomStringVariable("token_rotation.anonymous_paths",
+							   "Paths that tr_pre_request lets through without a token.",
+							   "Separated by commas; one that ends with * stands for all that "
+							   "begin so; empty: none.",
+							   &tr_anonymous_paths, "" /* default */, PGC_SIGHUP, 0,
+							   check_anonymous_paths, NULL, NULL);
 	DefineCustomStringVariable("token_rotation.realm",
 							   "Role that owns the tokens that this session issues, and whose "
 							   "tokens it ends by client or time.",

@@ -36,6 +36,7 @@ extern int tr_audit_validations;
 extern int tr_audit_overflow;
 extern bool tr_log_redaction;
 extern char *tr_audit_file;	 /* "": none */
+extern char *tr_anonymous_paths; /* "": none */
 extern char *tr_realm;		 /* "": the current user */
 extern char *tr_key_file;	 /* "": none */
 extern char *tr_key_command; /* "": none */

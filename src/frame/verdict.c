@@ -123,6 +123,39 @@ tr_raise_null(const char *argument)
 			 errhint("Pass a value for %s.", argument)));
 }
 
+/*
+ * The statement may hold the token.
+ */
+void
+tr_raise_refused(TrReason reason)
+{
+	ereport(ERROR, (errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION), errhidestmt(true),
+					errhidecontext(true), errmsg("token is not valid"),
+					errdetail("The reason is %s.", tr_reason_text(reason)),
+					errhint("Present a valid token; tr_validate() tells the reason without an "
+							"error.")));
+}
+
+void
+tr_raise_no_scope(const text *scope)
+{
+	ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errhidestmt(true),
+					errhidecontext(true),
+					errmsg("token has no scope \"%.*s\"", (int) VARSIZE_ANY_EXHDR(scope),
+						   VARDATA_ANY(scope)),
+					errdetail("It is valid, for other scopes."),
+					errhint("Present a token that has this scope.")));
+}
+
+void
+tr_raise_nobody(void)
+{
+	ereport(ERROR, (errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
+					errmsg("nobody is authenticated"),
+					errdetail("No token was presented in this transaction."),
+					errhint("Call tr_authenticate() first, in the same transaction.")));
+}
+
 void
 tr_raise_ring_full(void)
 {

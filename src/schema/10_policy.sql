@@ -18,6 +18,7 @@ CREATE TABLE token_rotation.policy (
     min_ttl interval,
     degraded_scopes text[],
     delivery text COLLATE "C" NOT NULL DEFAULT 'direct',
+    request_role text COLLATE "C",
     CONSTRAINT policy_pkey PRIMARY KEY (name),
     CONSTRAINT policy_name_check
         CHECK (name OPERATOR(pg_catalog.~) '^[a-z][a-z0-9_-]{0,62}$'),
@@ -60,7 +61,9 @@ CREATE TABLE token_rotation.policy (
     CONSTRAINT policy_degraded_scopes_check
         CHECK (pg_catalog.array_position(degraded_scopes, NULL) IS NULL),
     CONSTRAINT policy_delivery_check
-        CHECK (delivery IN ('direct', 'sealed'))
+        CHECK (delivery IN ('direct', 'sealed')),
+    CONSTRAINT policy_request_role_check
+        CHECK (pg_catalog.octet_length(request_role) BETWEEN 1 AND 63)
 );
 COMMENT ON TABLE token_rotation.policy IS
     'named rules for a kind of token; edited with plain SQL, each change is audited. Intervals count as PostgreSQL compares them: a month is 30 days, a day 24 hours';
@@ -81,6 +84,7 @@ COMMENT ON COLUMN token_rotation.policy.warn_before IS 'how long before a token 
 COMMENT ON COLUMN token_rotation.policy.min_ttl IS 'what risk rules shorten the ttl to at most; NULL, or as long as the ttl: they shorten nothing';
 COMMENT ON COLUMN token_rotation.policy.degraded_scopes IS 'the scopes that tokens of this policy keep on a standby, and while the circuit is open; a standby older than max_staleness accepts them for these; NULL: all, and none when it is that old';
 COMMENT ON COLUMN token_rotation.policy.delivery IS 'how the successors of rotations that the server starts get to their holders: direct, they come for them; sealed, they are made at once and wait encrypted to the client''s key';
+COMMENT ON COLUMN token_rotation.policy.request_role IS 'the role that tr_pre_request takes on for a request with a token of this policy; NULL: it stays PostgREST''s';
 
 INSERT INTO token_rotation.policy (name, ttl, shipped) VALUES
     ('default', '24 hours', true),

@@ -8,6 +8,7 @@
 #include "miscadmin.h"
 
 #include "frame/circuit.h"
+#include "frame/identity.h"
 #include "frame/settings.h"
 #include "frame/stop_point.h"
 #include "frame/xact.h"
@@ -39,6 +40,7 @@ _PG_init(void)
 	tr_redact_install();
 	tr_shmem_install();
 	tr_xact_init();
+	tr_identity_init();
 	tr_circuit_init();
 	tr_cutoff_init();
 	tr_precommit_init();

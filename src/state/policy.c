@@ -13,6 +13,7 @@
 #include "frame/catalog.h"
 #include "frame/compat.h"
 #include "frame/rows.h"
+#include "frame/scopes.h"
 #include "state/policy.h"
 
 /* The columns of token_rotation.policy; those that were added later have no fixed place. */
@@ -166,40 +167,6 @@ tr_interval_usec(const Interval *interval, int64 *usec)
 		   !pg_add_s64_overflow(*usec, rest, usec);
 }
 
-/*
- * Take a text[] apart; raises 22004 for one with NULLs.
- */
-static Datum *
-elements(ArrayType *array, int *count)
-{
-	Datum *values;
-
-	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &values, NULL, count);
-	return values;
-}
-
-/*
- * Is this scope among those?  Scopes are names: byte by byte, whatever the
- * collation.
- */
-static bool
-contains(const Datum *scopes, int count, Datum scope)
-{
-	const text *wanted = DatumGetTextPP(scope);
-	size_t len = VARSIZE_ANY_EXHDR(wanted);
-	int i;
-
-	for (i = 0; i < count; i++)
-	{
-		const text *candidate = DatumGetTextPP(scopes[i]);
-
-		if (VARSIZE_ANY_EXHDR(candidate) == len &&
-			memcmp(VARDATA_ANY(candidate), VARDATA_ANY(wanted), len) == 0)
-			return true;
-	}
-	return false;
-}
-
 bool
 tr_policy_allows(const TrPolicy *policy, ArrayType *scopes)
 {
@@ -211,10 +178,10 @@ tr_policy_allows(const TrPolicy *policy, ArrayType *scopes)
 
 	if (policy->allowed_scopes == NULL)
 		return true;
-	allowed = elements(policy->allowed_scopes, &nallowed);
-	asked = elements(scopes, &nasked);
+	allowed = tr_scopes_elements(policy->allowed_scopes, &nallowed);
+	asked = tr_scopes_elements(scopes, &nasked);
 	for (i = 0; i < nasked; i++)
-		if (!contains(allowed, nallowed, asked[i]))
+		if (!tr_scopes_hold(allowed, nallowed, DatumGetTextPP(asked[i])))
 			return false;
 	return true;
 }
@@ -227,13 +194,13 @@ intersect(ArrayType *scopes, ArrayType *among)
 {
 	int nallowed;
 	int nasked;
-	Datum *allowed = elements(among, &nallowed);
-	Datum *asked = elements(scopes, &nasked);
+	Datum *allowed = tr_scopes_elements(among, &nallowed);
+	Datum *asked = tr_scopes_elements(scopes, &nasked);
 	int kept = 0;
 	int i;
 
 	for (i = 0; i < nasked; i++)
-		if (contains(allowed, nallowed, asked[i]))
+		if (tr_scopes_hold(allowed, nallowed, DatumGetTextPP(asked[i])))
 			asked[kept++] = asked[i];
 	return construct_array(asked, kept, TEXTOID, -1, false, TYPALIGN_INT);
 }
@@ -265,6 +232,27 @@ tr_policy_degrade(const text *name, Snapshot snapshot, Datum *scopes)
 			PointerGetDatum(intersect(DatumGetArrayTypeP(*scopes), DatumGetArrayTypeP(among)));
 	else if (!found)
 		*scopes = PointerGetDatum(construct_empty_array(TEXTOID));
+	tr_rows_end(&rows);
+	return !isnull;
+}
+
+bool
+tr_policy_request_role(const text *name, char role[NAMEDATALEN])
+{
+	const TrCatalog *catalog = tr_catalog();
+	bool isnull = true;
+	ScanKeyData key;
+	TrRows rows;
+
+	if (catalog->policy_request_role == InvalidAttrNumber)
+		return false;
+	tr_key_text(&key, 1, PointerGetDatum(name));
+	tr_rows_begin(&rows, catalog->policy, catalog->policy_pkey, 1, AccessShareLock);
+	tr_rows_seek(&rows, &key, 1);
+	if (tr_rows_next(&rows))
+		slot_getattr(rows.slot, catalog->policy_request_role, &isnull);
+	if (!isnull)
+		read_text(rows.slot, catalog->policy_request_role, role, NAMEDATALEN);
 	tr_rows_end(&rows);
 	return !isnull;
 }

@@ -75,4 +75,10 @@ extern ArrayType *tr_policy_allowed(const TrPolicy *policy, ArrayType *scopes);
  */
 extern bool tr_policy_degrade(const text *name, Snapshot snapshot, Datum *scopes);
 
+/*
+ * The role that a request with a token of this policy acts as, under a fresh
+ * snapshot.  false: the policy names none.
+ */
+extern bool tr_policy_request_role(const text *name, char role[NAMEDATALEN]);
+
 #endif /* TR_POLICY_H */

@@ -146,6 +146,16 @@ same_text(Datum a, Datum b)
 		   memcmp(VARDATA_ANY(x), VARDATA_ANY(y), VARSIZE_ANY_EXHDR(x)) == 0;
 }
 
+text *
+tr_arg_scope(FunctionCallInfo fcinfo, int n)
+{
+	text *scope = tr_arg_text(fcinfo, n);
+
+	if (scope != NULL)
+		check_scope(scope);
+	return scope;
+}
+
 ArrayType *
 tr_arg_scopes(FunctionCallInfo fcinfo, int n)
 {

@@ -55,6 +55,11 @@ extern int64 tr_arg_duration(FunctionCallInfo fcinfo, int n, const char *name);
 extern ArrayType *tr_arg_scopes(FunctionCallInfo fcinfo, int n);
 
 /*
+ * One such scope, or NULL.
+ */
+extern text *tr_arg_scope(FunctionCallInfo fcinfo, int n);
+
+/*
  * Is it a scope-token of RFC 6749 of at most 255 bytes?
  */
 extern bool tr_is_scope(const char *name, size_t len);

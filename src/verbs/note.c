@@ -84,6 +84,32 @@ count_refusal(const char *name, TrReason reason, const TrToken *token)
 }
 
 /*
+ * Hand an event whose secret matched to the worker.
+ */
+static void
+put_proven(const TrEvent *event)
+{
+	bool fail = tr_audit_overflow == TR_OVERFLOW_FAIL;
+
+	if (!tr_ring_put(event, !fail) && fail)
+		tr_raise_ring_full();
+}
+
+/*
+ * Log an event of a standby, which can store nothing.  The statement may hold the
+ * token.
+ */
+static void
+log_proven(const char *what, const char *reason, const uint8 *token)
+{
+	ereport(LOG,
+			(errhidestmt(true), errhidecontext(true),
+			 errmsg("%s on a standby: %s", what, reason),
+			 errdetail("The token id is %s.",
+					   DatumGetCString(DirectFunctionCall1(uuid_out, PointerGetDatum(token))))));
+}
+
+/*
  * Record a refusal; detail is JSON, or empty.
  */
 static void
@@ -91,7 +117,6 @@ note(const char *name, TrReason reason, const TrToken *token, const text *origin
 	 const char *detail)
 {
 	TrEvent event;
-	bool fail = tr_audit_overflow == TR_OVERFLOW_FAIL;
 
 	count_refusal(name, reason, token);
 	if (token == NULL)
@@ -103,8 +128,7 @@ note(const char *name, TrReason reason, const TrToken *token, const text *origin
 	set_origin(&event, origin);
 	strlcpy(event.reason, tr_reason_text(reason), sizeof(event.reason));
 	strlcpy(event.detail, detail, sizeof(event.detail));
-	if (!tr_ring_put(&event, !fail) && fail)
-		tr_raise_ring_full();
+	put_proven(&event);
 }
 
 void
@@ -127,12 +151,44 @@ tr_note_refused_validation(TrReason reason, const TrToken *token, const text *or
 	if (!RecoveryInProgress())
 		tr_note_refusal(TR_EVENT_VALIDATION_REFUSED, reason, token, origin);
 	else if (token != NULL)
-		/* the statement may hold the token */
-		ereport(LOG,
-				(errhidestmt(true), errhidecontext(true),
-				 errmsg("token refused on a standby: %s", tr_reason_text(reason)),
-				 errdetail("The token id is %s.", DatumGetCString(DirectFunctionCall1(
-													  uuid_out, PointerGetDatum(token->id))))));
+		log_proven("token refused", tr_reason_text(reason), token->id);
+}
+
+/*
+ * An event about who is to be bound.
+ */
+static void
+note_identity(const char *name, const TrIdentity *identity, const char *reason, size_t len,
+			  const text *origin)
+{
+	TrEvent event;
+
+	tr_event_begin(&event, name);
+	event.has_token = true;
+	memcpy(event.token, identity->token, TR_ID_BYTES);
+	tr_event_text(event.client_id, VARDATA_ANY(identity->client_id),
+				  VARSIZE_ANY_EXHDR(identity->client_id));
+	tr_event_owner(&event, identity->owner);
+	set_origin(&event, origin);
+	tr_event_text(event.reason, reason, len);
+	if (RecoveryInProgress())
+		log_proven(name, event.reason, identity->token);
+	else
+		put_proven(&event);
+}
+
+void
+tr_note_scope_refused(const TrIdentity *identity, const text *scope, const text *origin)
+{
+	if (tr_audit_validations != TR_AUDIT_NONE)
+		note_identity(TR_EVENT_SCOPE_REFUSED, identity, VARDATA_ANY(scope),
+					  VARSIZE_ANY_EXHDR(scope), origin);
+}
+
+void
+tr_note_identity_changed(const TrIdentity *identity, const char *before, const text *origin)
+{
+	note_identity(TR_EVENT_IDENTITY_CHANGED, identity, before, strlen(before), origin);
 }
 
 /*

@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "frame/event.h"
+#include "frame/identity.h"
 #include "frame/record.h"
 
 /*
@@ -46,6 +47,20 @@ extern void tr_note_refusal_by_id(TrReason reason, const TrToken *token);
  * On a standby, which can store nothing, it is logged.
  */
 extern void tr_note_refused_validation(TrReason reason, const TrToken *token, const text *origin);
+
+/*
+ * Record that a valid token lacked a scope that was asked for, where the setting
+ * audit_validations asks for it; likewise although the caller rolls back.
+ */
+extern void tr_note_scope_refused(const TrIdentity *identity, const text *scope,
+								  const text *origin);
+
+/*
+ * Record that a transaction that had acted for another client is about to act for
+ * this one; likewise.
+ */
+extern void tr_note_identity_changed(const TrIdentity *identity, const char *before,
+									 const text *origin);
 
 /*
  * Record that a successor was handed out again, before it is; raises 53400

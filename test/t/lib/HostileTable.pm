@@ -105,7 +105,7 @@ our %relations = (
 	},
 	policy => {
 		columns => [ qw(name prefix ttl overlap replay_window refresh_before max_family_age rotation_proof
-			allowed_scopes shipped on_reuse rotate_after overlap_starts warn_before min_ttl degraded_scopes delivery) ],
+			allowed_scopes shipped on_reuse rotate_after overlap_starts warn_before min_ttl degraded_scopes delivery request_role) ],
 		read => [ 'auditor', @members ],
 		sees => {},
 		set => q(ttl = '1 year'),
@@ -188,6 +188,14 @@ my @view = qw(issuer operator auditor rival);
 our %functions = (
 	tr_validate => [ \@validate, q{SELECT 1 FROM tr_validate('%1') WHERE reason <> 'unknown'} ],
 	tr_validate_many => [ \@validate, q{SELECT 1 FROM tr_validate_many('{%1,%3,%4}') WHERE reason <> 'unknown'} ],
+	tr_authenticate => [ \@validate, q{SELECT tr_authenticate('%1')} ],
+	tr_client => [ \@validate, 'SELECT 1 WHERE tr_client() IS NOT NULL' ],
+	tr_token_id => [ \@validate, 'SELECT 1 WHERE tr_token_id() IS NOT NULL' ],
+	tr_scopes => [ \@validate, 'SELECT 1 WHERE tr_scopes() IS NOT NULL' ],
+	tr_has_scope => [ \@validate, q{SELECT 1 WHERE tr_has_scope('shop-scope')} ],
+	tr_require_scope => [ \@validate, q{SELECT tr_require_scope('shop-scope')} ],
+	tr_introspect => [ \@validate, q{SELECT 1 WHERE tr_introspect('%1') <> '{"active": false}'} ],
+	tr_pre_request => [ \@validate, 'SELECT tr_pre_request()' ],
 	tr_explain_ttl => [ [qw(issuer operator rival)], q{SELECT 1 FROM tr_explain_ttl('shop leaked', 'internal') WHERE matched} ],
 	tr_issue => [ \@issue, q{SELECT 1 FROM tr_issue('own client') WHERE owner <> 'rivals'} ],
 	tr_rotate => [ \@issue, q{SELECT 1 FROM tr_rotate('%3', '%4') WHERE reason <> 'unknown'} ],
