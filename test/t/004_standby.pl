@@ -10,7 +10,9 @@
 #     for well-formed tokens; -1 switches that off; the primary's heartbeat
 #     keeps a standby of an idle primary fresh.
 #  5. Refused validations are logged there where the setting asks for it, with
-#     the token's id and without its secret.
+#     the token's id and without its secret.  tr_authenticate binds there, too, for
+#     the transaction; that it is another client, and a scope that is missing, are
+#     logged likewise.
 #  6. A synchronous standby is waited for although the session says local or
 #     off, by what changes tokens.
 #  7. Neither nonces nor secrets are in WAL (also after CREATE DATABASE with the
@@ -180,6 +182,23 @@ like(join("\n", logged($standby, $offset)),
 	qr/token refused on a standby: revoked\n.*The token id is $revoked->{token_id}/,
 	'they are where the setting asks for it');
 unlike(slurp_file($standby->logfile, $offset), qr/\Q$revoked->{token}\E/, 'without the secret');
+
+my ($first, $second) = map { issue($primary, "'$_', scopes => '{read}'") } qw(first second);
+$primary->wait_for_catchup($standby, 'replay', $primary->lsn('insert'));
+$offset = log_position($standby);
+is($standby->safe_psql('postgres', qq{
+		BEGIN;
+		SELECT client_id FROM tr_authenticate('$first->{token}', 'read');
+		SELECT tr_client(), tr_has_scope('read'), tr_has_scope('write'), tr_introspect('$first->{token}') ->> 'sub';
+		SELECT client_id FROM tr_authenticate('$second->{token}');
+		COMMIT;
+		SELECT tr_client() IS NULL}), "first\nfirst|t|f|first\nsecond\nt", 'a client is bound for the transaction');
+is(sqlstate_of($standby, "SELECT tr_authenticate('$first->{token}', 'write')"), '42501', 'not without the scope');
+is(sqlstate_of($standby, "SELECT tr_authenticate('$revoked->{token}')"), '28000', 'and not by a revoked token');
+like(join("\n", logged($standby, $offset)),
+	qr/identity_changed on a standby: first\n.*$second->{token_id}.*scope_refused on a standby: write\n.*$first->{token_id}/s,
+	'logged: another client, a scope that is missing');
+unlike(slurp_file($standby->logfile, $offset), qr/\Q@{[substr($first->{token}, 26)]}\E/, 'without the secret');
 
 # 6. A synchronous standby
 

@@ -49,7 +49,22 @@ $primary->safe_psql('postgres', qq{
 	DELETE FROM token_rotation.policy WHERE name = 'gone';
 	ALTER TABLE token_rotation.policy ENABLE ALWAYS TRIGGER policy_guard});
 
-# What each of them says.
+# The reason, or ok and the scopes that the transaction is left with.
+sub bound
+{
+	my ($node, $token) = @_;
+	my ($out, $err) = ('', '');
+
+	$node->psql('postgres', qq{
+		BEGIN;
+		SELECT FROM tr_authenticate('$token->{token}');
+		SELECT concat_ws(' ', 'ok', (SELECT string_agg(s, ' ' ORDER BY n) FROM unnest(tr_scopes()) WITH ORDINALITY u (s, n)
+			WHERE tr_has_scope(s)));
+		COMMIT}, stdout => \$out, stderr => \$err);
+	return $err =~ /The reason is (\w+)/ ? $1 : $out =~ s/^\s+|\s+$//gr;
+}
+
+# What each of them says, and what tr_authenticate binds.
 sub degraded_are
 {
 	my ($node, $name, %expected) = @_;
@@ -59,6 +74,7 @@ sub degraded_are
 		my $verdict = validate($node, $degraded{$policy}{token});
 
 		is(join(' ', $verdict->{reason}, @{ $verdict->{scopes} // [] }), $expected{$policy}, "$name: $policy");
+		is(bound($node, $degraded{$policy}), $expected{$policy}, "$name: $policy, as it is bound");
 	}
 	return;
 }
