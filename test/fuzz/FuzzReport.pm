@@ -23,7 +23,7 @@ our %states;    # errors by SQLSTATE
 our %found;     # findings by kind
 
 # Classes of SQLSTATE that say "you did it wrong", or "not now".
-my $misuse = qr/^(?:0A|0L|0P|22|25|28|34|39P01|3D|3F|42|53|54|55|57014)/;
+my $misuse = qr/^(?:0A|0L|0P|22|25|28|34|39P01|3D|3F|42|53|54|55|57014|PGRST)/;
 my $crash =
   qr/PANIC: |TRAP: |terminated by signal|Sanitizer: |runtime error: |"token_rotation \w+".* exited with|reinitializing/;
 

@@ -38,9 +38,10 @@ my @settings = (
 	[ client_encoding => 'LATIN1', 'SQL_ASCII', 'EUC_JP', 'UTF8' ],
 	[ lc_time => 'C', 'C.UTF-8' ], [ lc_numeric => 'C.UTF-8' ], [ lc_monetary => 'POSIX' ], [ lc_messages => 'C.UTF-8' ],
 	[ client_min_messages => 'debug5', 'error' ],
-	[ 'token_rotation.realm' => 'fuzz_realm', 'fuzz_foreign', 'no such role', 'pg_monitor', 'x' x 100, 'token' ],
+	[ 'token_rotation.realm' => 'fuzz_realm', 'fuzz_foreign', 'no such role', 'pg_monitor', 'x' x 100, 'TOKEN' ],
 	[ 'token_rotation.leeway' => '1h' ],
-	[ application_name => "fuzz \xc3\xa9", 'token' ],
+	[ application_name => "fuzz \xc3\xa9", 'TOKEN' ],
+	[ 'request.headers' => '{"x-api-key": "TOKEN"}', '{"authorization": "token  TOKEN"}', '{"x-api-key": "TOKEN"', '{"x-api-key": [1]}' ],
 	[ role => 'fuzz_realm', 'token_rotation_worker', 'fuzz_owner' ],
 	[ session_replication_role => 'replica' ],
 	[ synchronous_commit => 'off', 'remote_apply' ],
@@ -48,8 +49,7 @@ my @settings = (
 	[ default_transaction_deferrable => 'on' ],
 	[ statement_timeout => '1ms', '20ms' ], [ lock_timeout => '1ms' ],
 	[ work_mem => '64kB' ], [ extra_float_digits => '-15' ], [ array_nulls => 'off' ],
-	[ standard_conforming_strings => 'off' ], [ backslash_quote => 'off' ], [ escape_string_warning => 'off' ],
-	[ transform_null_equals => 'on' ], [ quote_all_identifiers => 'on' ], [ xmloption => 'document' ],
+	[ standard_conforming_strings => 'off' ], [ escape_string_warning => 'off' ], [ transform_null_equals => 'on' ], [ quote_all_identifiers => 'on' ], [ xmloption => 'document' ],
 	[ plan_cache_mode => 'force_generic_plan', 'force_custom_plan' ],
 	[ debug_parallel_query => 'on' ], [ force_parallel_mode => 'on' ], [ parallel_setup_cost => '0' ],
 	[ enable_indexscan => 'off' ], [ enable_seqscan => 'off' ], [ jit_above_cost => '0' ],
@@ -358,7 +358,7 @@ sub settings
 		my ($name, @some) = @{ pick(@settings) };
 		my $value = pick(@some);
 
-		$value = ($pool->any_token // { text => 'none' })->{text} if $value eq 'token';
+		$value =~ s/TOKEN/($pool->any_token \/\/ { text => 'none' })->{text}/e;
 		run('SELECT pg_catalog.set_config($1::text, $2::text, false)', $name, $value) or next;
 		$now{realm} = 1 if $name =~ /realm|role/;
 		$now{serializable} = 1 if $value eq 'serializable';
