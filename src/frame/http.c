@@ -34,8 +34,7 @@ add_member(StringInfo json, const char *name, const char *value)
  * challenge: what WWW-Authenticate says; NULL: there is none.
  */
 pg_noreturn static void
-raise(int status, const char *code, const char *message, const char *details,
-	  const char *challenge)
+raise(int status, const char *code, const char *message, const char *details, const char *challenge)
 {
 	StringInfoData body;
 	StringInfoData head;
@@ -80,15 +79,15 @@ void
 tr_raise_http_no_scope(const text *scope)
 {
 	raise(403, "insufficient_scope", "the token lacks a scope that is needed", NULL,
-				  psprintf(CHALLENGE ", error=\"insufficient_scope\", scope=\"%.*s\"",
-						   (int) VARSIZE_ANY_EXHDR(scope), VARDATA_ANY(scope)));
+		  psprintf(CHALLENGE ", error=\"insufficient_scope\", scope=\"%.*s\"",
+				   (int) VARSIZE_ANY_EXHDR(scope), VARDATA_ANY(scope)));
 }
 
 void
 tr_raise_http_refused(const char *reason)
 {
 	raise(401, "invalid_token", "the token is not valid", reason,
-				  CHALLENGE ", error=\"invalid_token\"");
+		  CHALLENGE ", error=\"invalid_token\"");
 }
 
 const char *
@@ -123,8 +122,8 @@ tr_http_date(TimestampTz moment)
 	fsec_t fraction;
 
 	if (timestamp2tm(moment, NULL, &tm, &fraction, NULL, NULL) != 0)
-		ereport(ERROR, (errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
-						errmsg("timestamp out of range")));
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE), errmsg("timestamp out of range")));
 	return psprintf("%.3s, %02d %.3s %04d %02d:%02d:%02d GMT",
 					days[j2day(date2j(tm.tm_year, tm.tm_mon, tm.tm_mday))], tm.tm_mday,
 					months[tm.tm_mon - 1], tm.tm_year, tm.tm_hour, tm.tm_min, tm.tm_sec);

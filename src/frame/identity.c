@@ -27,7 +27,10 @@ typedef struct Bound
 } Bound;
 
 static Bound *bound = NULL;
-static char last_client[TR_EVENT_TEXT]; /* empty: there was none */
+
+/* Who was bound last in this transaction; empty: nobody. */
+static char last_client[TR_EVENT_TEXT];
+static char last_owner[NAMEDATALEN];
 
 /*
  * Take an entry off the stack.
@@ -59,9 +62,8 @@ void
 tr_identity_bind(const TrIdentity *identity)
 {
 	int level = GetCurrentTransactionNestLevel();
-	MemoryContext context =
-		AllocSetContextCreate(TopTransactionContext, "token_rotation identity",
-							  ALLOCSET_SMALL_SIZES);
+	MemoryContext context = AllocSetContextCreate(TopTransactionContext, "token_rotation identity",
+												  ALLOCSET_SMALL_SIZES);
 	MemoryContext before = MemoryContextSwitchTo(context);
 	Bound *entry = palloc(sizeof(Bound));
 
@@ -79,6 +81,7 @@ tr_identity_bind(const TrIdentity *identity)
 	entry->below = bound;
 	bound = entry;
 	text_to_cstring_buffer(entry->identity.client_id, last_client, sizeof(last_client));
+	text_to_cstring_buffer(entry->identity.owner, last_owner, sizeof(last_owner));
 }
 
 void
@@ -106,10 +109,24 @@ tr_identity_has_scope(const text *scope)
 	return tr_scopes_hold(scopes, count, scope);
 }
 
-const char *
-tr_identity_last_client(void)
+/*
+ * Is a text this string?
+ */
+static bool
+is_text(const text *value, const char *string)
 {
-	return *last_client == '\0' ? NULL : last_client;
+	size_t len = strlen(string);
+
+	return VARSIZE_ANY_EXHDR(value) == len && memcmp(VARDATA_ANY(value), string, len) == 0;
+}
+
+const char *
+tr_identity_other_before(const TrIdentity *identity)
+{
+	if (*last_client == '\0' ||
+		(is_text(identity->client_id, last_client) && is_text(identity->owner, last_owner)))
+		return NULL;
+	return last_client;
 }
 
 /*

@@ -51,10 +51,10 @@ extern const TrIdentity *tr_identity(void);
 extern bool tr_identity_has_scope(const text *scope);
 
 /*
- * The client that was bound last in this transaction, whatever became of it; NULL:
- * there was none.
+ * Was another client, or one of another realm, bound last in this transaction,
+ * whatever became of it?  Then who.  NULL: the same, or nobody.
  */
-extern const char *tr_identity_last_client(void);
+extern const char *tr_identity_other_before(const TrIdentity *identity);
 
 /*
  * Register the callbacks; from _PG_init.

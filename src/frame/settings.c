@@ -227,12 +227,11 @@ define_verdict_settings(void)
 		"token_rotation.not_before", "Nothing issued before this moment is valid.",
 		"With a UTC offset; empty: unset.", &not_before_text, "" /* default */, PGC_SIGHUP, 0,
 		check_moment, assign_not_before, NULL);
-	DefineCustomStringVariable("token_rotation.anonymous_paths",
-							   "Paths that tr_pre_request lets through without a token.",
-							   "Separated by commas; one that ends with * stands for all that "
-							   "begin so; empty: none.",
-							   &tr_anonymous_paths, "" /* default */, PGC_SIGHUP, 0,
-							   check_anonymous_paths, NULL, NULL);
+	DefineCustomStringVariable(
+		"token_rotation.anonymous_paths", "Paths that tr_pre_request lets through without a token.",
+		"Separated by commas; one that ends with * stands for all that "
+		"begin so; empty: none.",
+		&tr_anonymous_paths, "" /* default */, PGC_SIGHUP, 0, check_anonymous_paths, NULL, NULL);
 	DefineCustomStringVariable("token_rotation.realm",
 							   "Role that owns the tokens that this session issues, and whose "
 							   "tokens it ends by client or time.",

@@ -35,11 +35,11 @@ extern int tr_ring_size; /* entries */
 extern int tr_audit_validations;
 extern int tr_audit_overflow;
 extern bool tr_log_redaction;
-extern char *tr_audit_file;	 /* "": none */
+extern char *tr_audit_file;		 /* "": none */
 extern char *tr_anonymous_paths; /* "": none */
-extern char *tr_realm;		 /* "": the current user */
-extern char *tr_key_file;	 /* "": none */
-extern char *tr_key_command; /* "": none */
+extern char *tr_realm;			 /* "": the current user */
+extern char *tr_key_file;		 /* "": none */
+extern char *tr_key_command;	 /* "": none */
 
 extern int tr_circuit_threshold; /* failures; 0: the circuit never opens */
 extern int tr_circuit_timeout;	 /* seconds */

@@ -139,12 +139,12 @@ tr_raise_refused(TrReason reason)
 void
 tr_raise_no_scope(const text *scope)
 {
-	ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errhidestmt(true),
-					errhidecontext(true),
-					errmsg("token has no scope \"%.*s\"", (int) VARSIZE_ANY_EXHDR(scope),
-						   VARDATA_ANY(scope)),
-					errdetail("It is valid, for other scopes."),
-					errhint("Present a token that has this scope.")));
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errhidestmt(true), errhidecontext(true),
+		 errmsg("token has no scope \"%.*s\"", (int) VARSIZE_ANY_EXHDR(scope), VARDATA_ANY(scope)),
+		 errdetail("It is valid, for other scopes."),
+		 errhint("Present a token that has this scope.")));
 }
 
 void

@@ -41,11 +41,11 @@ pg_noreturn extern void tr_raise_null(const char *argument); /* 22004 */
 pg_noreturn extern void tr_raise_value(const char *message, const char *detail,
 									   const char *hint); /* 22023 */
 pg_noreturn extern void tr_raise_state(const char *message, const char *detail,
-									   const char *hint); /* 55000 */
-pg_noreturn extern void tr_raise_refused(TrReason reason);		 /* 28000 */
-pg_noreturn extern void tr_raise_nobody(void);					 /* 28000 */
+									   const char *hint);	  /* 55000 */
+pg_noreturn extern void tr_raise_refused(TrReason reason);	  /* 28000 */
+pg_noreturn extern void tr_raise_nobody(void);				  /* 28000 */
 pg_noreturn extern void tr_raise_no_scope(const text *scope); /* 42501 */
-pg_noreturn extern void tr_raise_ring_full(void);		  /* 53400 */
-pg_noreturn extern void tr_raise_crypto(void);			  /* 58000 */
+pg_noreturn extern void tr_raise_ring_full(void);			  /* 53400 */
+pg_noreturn extern void tr_raise_crypto(void);				  /* 58000 */
 
 #endif /* TR_VERDICT_H */

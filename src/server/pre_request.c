@@ -18,7 +18,6 @@
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
 
-#include "frame/activity.h"
 #include "frame/catalog.h"
 #include "frame/compat.h"
 #include "frame/event.h"
@@ -36,7 +35,7 @@
 
 /*
  * The request's headers; NULL: there are none.  What the parser says of JSON that
- * is none would hold the token.
+ * is none (class 22) would hold the token.
  */
 static Jsonb *
 read_headers(void)
@@ -54,6 +53,8 @@ read_headers(void)
 	PG_CATCH();
 	{
 		MemoryContextSwitchTo(context);
+		if (ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_DATA_EXCEPTION)
+			PG_RE_THROW();
 		FlushErrorState();
 		tr_raise_http(500, "headers_unreadable", "the headers of the request are not readable",
 					  "request.headers is no JSON");
@@ -184,9 +185,9 @@ tell_times(const TrValidation *validation)
 	if (life->status == TR_ROTATING)
 	{
 		if (life->rotated_at != TR_NEVER)
-			tr_http_header(&headers, "Deprecation",
-						   psprintf("@" INT64_FORMAT,
-									(int64) timestamptz_to_time_t(life->rotated_at)));
+			tr_http_header(
+				&headers, "Deprecation",
+				psprintf("@" INT64_FORMAT, (int64) timestamptz_to_time_t(life->rotated_at)));
 		tr_http_header(&headers, "Sunset", tr_http_date(validation->valid_until));
 	}
 	appendStringInfoChar(&headers, ']');

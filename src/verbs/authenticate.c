@@ -26,19 +26,6 @@ has_scope(const TrIdentity *identity, const text *scope)
 }
 
 /*
- * Did the transaction act for another client before?
- */
-static bool
-is_change(const TrIdentity *identity)
-{
-	const char *last = tr_identity_last_client();
-	size_t len = VARSIZE_ANY_EXHDR(identity->client_id);
-
-	return last != NULL &&
-		   (strlen(last) != len || memcmp(last, VARDATA_ANY(identity->client_id), len) != 0);
-}
-
-/*
  * Validate, and bind who it is; whatever is not bound leaves whom there was.
  */
 static TrAuthenticated
@@ -46,6 +33,7 @@ prove(const text *token, const text *scope, const text *origin, bool by_request,
 	  TrValidation *validation)
 {
 	TrIdentity identity = {.by_request = by_request};
+	const char *before;
 
 	tr_validation(token, origin, validation);
 	if (validation->reason != TR_OK)
@@ -63,8 +51,9 @@ prove(const text *token, const text *scope, const text *origin, bool by_request,
 		tr_note_scope_refused(&identity, scope, origin);
 		return TR_NO_SCOPE;
 	}
-	if (is_change(&identity))
-		tr_note_identity_changed(&identity, tr_identity_last_client(), origin);
+	before = tr_identity_other_before(&identity);
+	if (before != NULL)
+		tr_note_identity_changed(&identity, before, origin);
 	tr_identity_bind(&identity);
 	return TR_BOUND;
 }

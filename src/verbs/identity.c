@@ -37,14 +37,15 @@ Datum
 tr_authenticate(PG_FUNCTION_ARGS)
 {
 	static TrAnswer kept = {.columns = NULL, .count = COLUMNS};
-	text *scope = tr_arg_scope(fcinfo, 1);
 	bool nulls[COLUMNS] = {false};
 	Datum values[COLUMNS];
 	TrValidation validation;
 	TrToken *token = &validation.token;
+	text *scope;
 
 	tr_activity_mask();
 	tr_catalog();
+	scope = tr_arg_scope(fcinfo, 1);
 	switch (tr_authenticate_token(tr_arg_text(fcinfo, 0), scope, tr_arg_text(fcinfo, 2), false,
 								  &validation))
 	{

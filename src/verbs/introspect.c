@@ -35,8 +35,7 @@ add_text(StringInfo json, const char *name, const char *value)
 static void
 add_moment(StringInfo json, const char *name, TimestampTz moment)
 {
-	appendStringInfo(json, ", \"%s\": " INT64_FORMAT, name,
-					 (int64) timestamptz_to_time_t(moment));
+	appendStringInfo(json, ", \"%s\": " INT64_FORMAT, name, (int64) timestamptz_to_time_t(moment));
 }
 
 /*

@@ -52,8 +52,7 @@ tr_note_made(const TrToken *token, const TrToken *predecessor, const char *seale
 char *
 tr_note_window(const TrToken *token)
 {
-	return psprintf("{\"overlap_ends_at\": \"%s\"}",
-					tr_event_moment(token->life.overlap_ends_at));
+	return psprintf("{\"overlap_ends_at\": \"%s\"}", tr_event_moment(token->life.overlap_ends_at));
 }
 
 /*
@@ -103,8 +102,7 @@ static void
 log_proven(const char *what, const char *reason, const uint8 *token)
 {
 	ereport(LOG,
-			(errhidestmt(true), errhidecontext(true),
-			 errmsg("%s on a standby: %s", what, reason),
+			(errhidestmt(true), errhidecontext(true), errmsg("%s on a standby: %s", what, reason),
 			 errdetail("The token id is %s.",
 					   DatumGetCString(DirectFunctionCall1(uuid_out, PointerGetDatum(token))))));
 }

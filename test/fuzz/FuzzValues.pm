@@ -227,6 +227,7 @@ sub sensible
 	  if $name eq 'policy';
 	return $public_key if $name eq 'public_key';
 	return array_of(grep { chance(3) } @scopes) if $name eq 'scopes';
+	return pick(@scopes) if $name eq 'scope';
 	return pick('{}', '{"team": "billing"}', '{"classification": "secret"}') if $name eq 'metadata';
 	return pick('1 second', '1 minute', '10 minutes', '0') if $name eq 'by';
 	return pick('1 second', '0', undef, undef, undef, undef) if $name =~ /^(?:ttl|overlap)$/;
