@@ -9,7 +9,7 @@ SELECT token AS bolt FROM tr_issue('identity bolt', 'default', '{orders:read}') 
 SELECT token AS dead FROM tr_issue('identity dead') \gset
 SELECT tr_revoke(:'dead');
 CREATE VIEW regress.identity AS
-    SELECT tr.tr_client() AS client, tr.tr_scopes() AS scopes, tr.tr_has_scope('orders:read') AS reads,
+    SELECT tr.tr_client() AS client, tr.tr_realm() AS realm, tr.tr_scopes() AS scopes, tr.tr_has_scope('orders:read') AS reads,
            tr.tr_has_scope('orders:write') AS writes, tr.tr_token_id() IS NOT NULL AS has_id;
 
 -- Nobody, to begin with.
@@ -90,6 +90,9 @@ ROLLBACK TO a;
 SELECT client FROM regress.identity;
 SELECT client_id FROM tr_authenticate(:'bolt');
 SELECT state FROM regress.try(format('SELECT tr.tr_authenticate(%L, %L)', :'bolt', 'orders:write'));
+SELECT client FROM regress.identity;
+SELECT client_id FROM tr_authenticate(:'bolt');
+SELECT state FROM regress.try(format('SELECT tr.tr_authenticate(%L, %L)', :'bolt', 'no scope'));
 SELECT client FROM regress.identity;
 COMMIT;
 
@@ -229,7 +232,23 @@ SELECT regress.wait_for($$SELECT count(*) = 2 FROM token_rotation.audit
 SELECT client_id, reason, token_ref IS NOT NULL AS has_ref FROM token_rotation.audit
 WHERE event = 'identity_changed' AND application_name = 'regress_identity' ORDER BY seq;
 RESET application_name;
--- So is a scope that was missing, where validations are.
+-- Another realm's client of the same name is another client.
+CREATE ROLE regress_identity_rival;
+SET token_rotation.realm = regress_identity_rival;
+SELECT token AS rival FROM tr_issue('identity acme') \gset
+SET token_rotation.realm = regress_identity_realm;
+SET application_name = 'regress_identity_rival';
+BEGIN;
+SELECT owner FROM tr_authenticate(:'acme');
+SELECT owner FROM tr_authenticate(:'rival');
+SELECT tr_client(), tr_realm();
+COMMIT;
+SELECT regress.wait_for($$SELECT count(*) = 1 FROM token_rotation.audit
+    WHERE event = 'identity_changed' AND application_name = 'regress_identity_rival'$$);
+RESET application_name;
+DELETE FROM token_rotation.token WHERE owner = 'regress_identity_rival';
+DROP ROLE regress_identity_rival;
+-- Recorded is a scope that was missing, too, where validations are.
 ALTER SYSTEM SET token_rotation.audit_validations = 'failures';
 SELECT pg_reload_conf();
 \set ECHO none
@@ -258,7 +277,7 @@ RESET ROLE;
 SELECT tr_ungrant('regress_identity_app', 'validator', 'regress_identity_realm');
 GRANT USAGE ON SCHEMA tr TO regress_identity_app;
 SET ROLE regress_identity_app;
-SELECT state, message FROM unnest(ARRAY['tr_client()', 'tr_scopes()', 'tr_token_id()', 'tr_has_scope(''a'')',
+SELECT state, message FROM unnest(ARRAY['tr_client()', 'tr_realm()', 'tr_scopes()', 'tr_token_id()', 'tr_has_scope(''a'')',
     'tr_require_scope(''a'')', 'tr_introspect(''a'')', 'tr_authenticate(''a'')', 'tr_pre_request()']) f,
     regress.try('SELECT tr.' || f);
 RESET ROLE;

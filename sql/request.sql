@@ -6,15 +6,17 @@ CREATE ROLE regress_request_authenticator NOINHERIT LOGIN;
 CREATE ROLE regress_request_anon;
 CREATE ROLE regress_request_shop;
 CREATE ROLE regress_request_other;
-GRANT regress_request_anon, regress_request_shop TO regress_request_authenticator;
+CREATE ROLE regress_request_boss SUPERUSER;
+GRANT regress_request_anon, regress_request_shop, regress_request_boss TO regress_request_authenticator;
 SELECT tr_grant('regress_request_anon', 'validator', 'regress_request_realm'),
        tr_grant('regress_request_shop', 'validator', 'regress_request_realm');
 INSERT INTO token_rotation.policy (name, request_role, overlap) VALUES
-    ('regress_request', 'regress_request_shop', '5 minutes'), ('regress_request_not', 'regress_request_other', '0'),
+    ('regress_request', 'regress_request_shop', '5 minutes'), ('regress_request_not', 'regress_request_other', '0'), ('regress_request_super', 'regress_request_boss', '0'),
     ('regress_request_gone', 'regress_request_nowhere', '0');
 SELECT token AS plain, token_id AS plain_id FROM tr_issue('request plain', 'default', '{orders:read}') \gset
 SELECT token AS shop FROM tr_issue('request shop', 'regress_request') \gset
 SELECT token AS not_mine FROM tr_issue('request not', 'regress_request_not') \gset
+SELECT token AS boss FROM tr_issue('request boss', 'regress_request_super') \gset
 SELECT token AS gone FROM tr_issue('request gone', 'regress_request_gone') \gset
 SELECT token AS dead FROM tr_issue('request dead') \gset
 SELECT tr_revoke(:'dead');
@@ -54,6 +56,9 @@ SELECT status, client, role, headers_left, response LIKE '[{"X-Token-Refresh-At"
 FROM regress.request(format('{"accept": "*/*", "x-api-key": %s}', to_jsonb(:'plain'::text)));
 SELECT status, client, headers_left FROM unnest(ARRAY['Token ', 'token   ', 'TOKEN ']) scheme,
     regress.request(format('{"authorization": %s, "host": "h"}', to_jsonb(scheme || :'plain')));
+-- One under another scheme beside it is gone, too; what is no token stays.
+SELECT status, client, headers_left FROM unnest(ARRAY['Bearer ' || :'dead', 'Basic abc']) a,
+    regress.request(jsonb_build_object('authorization', a, 'x-api-key', :'plain'::text)::text);
 BEGIN READ ONLY;
 SELECT client, role FROM regress.request(format('{"x-api-key": "%s", "authorization": "Token %s"}', :'plain', :'dead'));
 SELECT tr_client(), tr_scopes(), tr_token_id() = :'plain_id' AS id_right, current_setting('request.headers');
@@ -73,7 +78,7 @@ SELECT status, challenge, body FROM regress.request(format('{"x-api-key": "%s"',
 
 -- The role of the policy; it needs the authenticator's membership.
 SELECT status, client, role FROM regress.request(format('{"x-api-key": "%s"}', :'shop'));
-SELECT status, body FROM unnest(ARRAY[:'not_mine', :'gone']) t, regress.request(format('{"x-api-key": "%s"}', t));
+SELECT status, body FROM unnest(ARRAY[:'not_mine', :'gone', :'boss']) t, regress.request(format('{"x-api-key": "%s"}', t));
 SELECT current_user;
 
 -- A scope that is missing: 403, and 401 for nobody.
@@ -139,7 +144,7 @@ DROP FUNCTION regress.definer, regress.request;
 DELETE FROM token_rotation.token WHERE owner = 'regress_request_realm';
 DELETE FROM token_rotation.policy WHERE name LIKE 'regress_request%';
 RESET token_rotation.realm;
-REVOKE regress_request_anon, regress_request_shop FROM regress_request_authenticator;
+REVOKE regress_request_anon, regress_request_shop, regress_request_boss FROM regress_request_authenticator;
 SELECT tr_ungrant('regress_request_anon', 'validator', 'regress_request_realm'),
        tr_ungrant('regress_request_shop', 'validator', 'regress_request_realm');
-DROP ROLE regress_request_authenticator, regress_request_anon, regress_request_shop, regress_request_other, regress_request_realm;
+DROP ROLE regress_request_authenticator, regress_request_anon, regress_request_shop, regress_request_other, regress_request_boss, regress_request_realm;

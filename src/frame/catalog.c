@@ -36,8 +36,8 @@ static bool callbacks_registered = false;
 static void
 forget_relation(Datum arg, Oid relation)
 {
-	if (relation == InvalidOid || relation == catalog.token || relation == catalog.cache ||
-		relation == catalog.audit)
+	if (relation == InvalidOid || relation == catalog.policy || relation == catalog.token ||
+		relation == catalog.cache || relation == catalog.audit)
 		catalog_known = false;
 }
 

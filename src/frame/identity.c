@@ -70,7 +70,6 @@ tr_identity_bind(const TrIdentity *identity)
 	entry->identity = *identity;
 	entry->identity.client_id = copy_text(identity->client_id);
 	entry->identity.owner = copy_text(identity->owner);
-	entry->identity.policy = copy_text(identity->policy);
 	entry->identity.scopes = DatumGetArrayTypePCopy(PointerGetDatum(identity->scopes));
 	entry->level = level;
 	entry->context = context;

@@ -12,7 +12,6 @@
 
 #include "postgres.h"
 
-#include "datatype/timestamp.h"
 #include "utils/array.h"
 
 #include "core/token_text.h"
@@ -21,12 +20,9 @@ typedef struct TrIdentity
 {
 	uint8 token[TR_ID_BYTES];
 	text *client_id;
-	text *owner; /* the realm */
-	text *policy;
+	text *owner;	   /* the realm */
 	ArrayType *scopes; /* text[] without NULLs */
-	TimestampTz valid_until;
-	TimestampTz refresh_at;
-	bool by_request; /* bound by tr_pre_request: errors are HTTP's */
+	bool by_request;   /* bound by tr_pre_request: errors are HTTP's */
 } TrIdentity;
 
 /*

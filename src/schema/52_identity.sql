@@ -16,6 +16,12 @@ CREATE FUNCTION @extschema@.tr_client() RETURNS text
 COMMENT ON FUNCTION @extschema@.tr_client() IS
     'the client that is bound to the transaction; NULL: nobody. In row security write (SELECT tr_client()), which runs once a statement';
 
+CREATE FUNCTION @extschema@.tr_realm() RETURNS text
+    AS 'MODULE_PATHNAME', 'tr_realm_sql'
+    LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION @extschema@.tr_realm() IS
+    'the realm of the client that is bound to the transaction, within which its name is one client''s; NULL: nobody is bound';
+
 CREATE FUNCTION @extschema@.tr_token_id() RETURNS uuid
     AS 'MODULE_PATHNAME', 'tr_token_id'
     LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED;

@@ -42,6 +42,12 @@ CREATE FUNCTION @extschema@.tr_client() RETURNS text
 COMMENT ON FUNCTION @extschema@.tr_client() IS
     'the client that is bound to the transaction; NULL: nobody. In row security write (SELECT tr_client()), which runs once a statement';
 
+CREATE FUNCTION @extschema@.tr_realm() RETURNS text
+    AS 'MODULE_PATHNAME', 'tr_realm_sql'
+    LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION @extschema@.tr_realm() IS
+    'the realm of the client that is bound to the transaction, within which its name is one client''s; NULL: nobody is bound';
+
 CREATE FUNCTION @extschema@.tr_token_id() RETURNS uuid
     AS 'MODULE_PATHNAME', 'tr_token_id'
     LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED;
@@ -83,7 +89,7 @@ COMMENT ON FUNCTION @extschema@.tr_pre_request() IS
 DO LANGUAGE plpgsql $$
 DECLARE
     functions CONSTANT pg_catalog.regprocedure[] := ARRAY[
-        '@extschema@.tr_authenticate(text, text, text)', '@extschema@.tr_client()', '@extschema@.tr_token_id()',
+        '@extschema@.tr_authenticate(text, text, text)', '@extschema@.tr_client()', '@extschema@.tr_realm()', '@extschema@.tr_token_id()',
         '@extschema@.tr_scopes()', '@extschema@.tr_has_scope(text)', '@extschema@.tr_require_scope(text)',
         '@extschema@.tr_introspect(text)', '@extschema@.tr_pre_request()'];
     owner pg_catalog.regrole;

@@ -26,6 +26,7 @@
 #include "frame/settings.h"
 #include "frame/verdict.h"
 #include "state/policy.h"
+#include "verbs/args.h"
 #include "verbs/authenticate.h"
 
 #define HEADERS "request.headers"
@@ -107,7 +108,10 @@ take_token(void)
 
 	if (presented == NULL && key == NULL)
 		return NULL;
-	if (presented != NULL)
+	/* one that travels under another scheme, too, is as secret */
+	if (presented != NULL ||
+		(authorization != NULL &&
+		 tr_holds_token(VARDATA_ANY(authorization), VARSIZE_ANY_EXHDR(authorization))))
 		rest = DirectFunctionCall2(jsonb_delete, rest, CStringGetTextDatum(AUTHORIZATION));
 	if (key != NULL)
 		rest = DirectFunctionCall2(jsonb_delete, rest, CStringGetTextDatum(API_KEY));
@@ -151,8 +155,19 @@ refuse(const TrValidation *validation)
 }
 
 /*
+ * Raise why a role cannot be taken on: a fault of the configuration.
+ */
+pg_noreturn static void
+refuse_role(const char *why)
+{
+	tr_raise_http(500, "role_unavailable", "the role of the token's policy cannot be taken on",
+				  why);
+}
+
+/*
  * Act as the role that the policy names, until the end of the transaction.  Like SET
- * ROLE, it needs the session's user, PostgREST's authenticator, to be a member.
+ * ROLE, it needs the session's user, PostgREST's authenticator, to be a member.  A
+ * superuser is never taken on: whoever may edit policies could name one.
  */
 static void
 take_on_role(const text *policy)
@@ -163,10 +178,12 @@ take_on_role(const text *policy)
 	if (!tr_policy_request_role(policy, name))
 		return;
 	role = get_role_oid(name, true);
-	if (!OidIsValid(role) || !member_can_set_role(GetSessionUserId(), role))
-		tr_raise_http(500, "role_unavailable", "the role of the token's policy cannot be taken on",
-					  OidIsValid(role) ? "PostgREST's role is not a member of it"
-									   : "there is no such role");
+	if (!OidIsValid(role))
+		refuse_role("there is no such role");
+	if (superuser_arg(role))
+		refuse_role("it is a superuser");
+	if (!member_can_set_role(GetSessionUserId(), role))
+		refuse_role("PostgREST's role is not a member of it");
 	tr_http_set("role", name);
 }
 

@@ -115,11 +115,8 @@ tr_is_scope(const char *name, size_t len)
 	return len >= 1 && len <= MAX_SCOPE_BYTES;
 }
 
-/*
- * Check one scope.
- */
-static void
-check_scope(const text *scope)
+void
+tr_check_scope(const text *scope)
 {
 	size_t len = VARSIZE_ANY_EXHDR(scope);
 
@@ -146,16 +143,6 @@ same_text(Datum a, Datum b)
 		   memcmp(VARDATA_ANY(x), VARDATA_ANY(y), VARSIZE_ANY_EXHDR(x)) == 0;
 }
 
-text *
-tr_arg_scope(FunctionCallInfo fcinfo, int n)
-{
-	text *scope = tr_arg_text(fcinfo, n);
-
-	if (scope != NULL)
-		check_scope(scope);
-	return scope;
-}
-
 ArrayType *
 tr_arg_scopes(FunctionCallInfo fcinfo, int n)
 {
@@ -172,7 +159,7 @@ tr_arg_scopes(FunctionCallInfo fcinfo, int n)
 	deconstruct_array(scopes, TEXTOID, -1, false, TYPALIGN_INT, &elements, NULL, &count);
 	for (i = 0; i < count; i++)
 	{
-		check_scope((const text *) DatumGetPointer(elements[i]));
+		tr_check_scope((const text *) DatumGetPointer(elements[i]));
 		for (j = 0; j < i; j++)
 			if (same_text(elements[i], elements[j]))
 				tr_raise_value("scopes hold a duplicate",

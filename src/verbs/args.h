@@ -55,9 +55,9 @@ extern int64 tr_arg_duration(FunctionCallInfo fcinfo, int n, const char *name);
 extern ArrayType *tr_arg_scopes(FunctionCallInfo fcinfo, int n);
 
 /*
- * One such scope, or NULL.
+ * Raise 22023 for what is no such scope.
  */
-extern text *tr_arg_scope(FunctionCallInfo fcinfo, int n);
+extern void tr_check_scope(const text *scope);
 
 /*
  * Is it a scope-token of RFC 6749 of at most 255 bytes?

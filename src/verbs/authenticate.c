@@ -10,6 +10,7 @@
 
 #include "frame/identity.h"
 #include "frame/scopes.h"
+#include "verbs/args.h"
 #include "verbs/authenticate.h"
 #include "verbs/note.h"
 
@@ -35,6 +36,8 @@ prove(const text *token, const text *scope, const text *origin, bool by_request,
 	TrIdentity identity = {.by_request = by_request};
 	const char *before;
 
+	if (scope != NULL)
+		tr_check_scope(scope);
 	tr_validation(token, origin, validation);
 	if (validation->reason != TR_OK)
 		return TR_REFUSED;
@@ -42,10 +45,7 @@ prove(const text *token, const text *scope, const text *origin, bool by_request,
 	memcpy(identity.token, validation->token.id, TR_ID_BYTES);
 	identity.client_id = validation->token.client_id;
 	identity.owner = validation->token.owner;
-	identity.policy = validation->token.policy;
 	identity.scopes = DatumGetArrayTypeP(validation->token.scopes);
-	identity.valid_until = validation->valid_until;
-	identity.refresh_at = validation->token.refresh_at;
 	if (scope != NULL && !has_scope(&identity, scope))
 	{
 		tr_note_scope_refused(&identity, scope, origin);
@@ -59,7 +59,7 @@ prove(const text *token, const text *scope, const text *origin, bool by_request,
 }
 
 /*
- * An error, such as a ring that is full, is a refusal, too.
+ * An error, such as a scope that is none, is a refusal, too.
  */
 TrAuthenticated
 tr_authenticate_token(const text *token, const text *scope, const text *origin, bool by_request,

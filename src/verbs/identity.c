@@ -45,7 +45,7 @@ tr_authenticate(PG_FUNCTION_ARGS)
 
 	tr_activity_mask();
 	tr_catalog();
-	scope = tr_arg_scope(fcinfo, 1);
+	scope = tr_arg_text(fcinfo, 1);
 	switch (tr_authenticate_token(tr_arg_text(fcinfo, 0), scope, tr_arg_text(fcinfo, 2), false,
 								  &validation))
 	{
@@ -79,6 +79,21 @@ tr_client(PG_FUNCTION_ARGS)
 	if (identity == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(DatumGetTextPCopy(PointerGetDatum(identity->client_id)));
+}
+
+PG_FUNCTION_INFO_V1(tr_realm_sql);
+
+/*
+ * tr_realm(): the realm that the client belongs to; NULL: nobody is bound.
+ */
+Datum
+tr_realm_sql(PG_FUNCTION_ARGS)
+{
+	const TrIdentity *identity = tr_identity();
+
+	if (identity == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(DatumGetTextPCopy(PointerGetDatum(identity->owner)));
 }
 
 PG_FUNCTION_INFO_V1(tr_token_id);
@@ -139,8 +154,8 @@ tr_require_scope(PG_FUNCTION_ARGS)
 	const TrIdentity *identity = tr_identity();
 	text *scope;
 
-	tr_arg(fcinfo, 0, "scope");
-	scope = tr_arg_scope(fcinfo, 0);
+	scope = DatumGetTextPP(tr_arg(fcinfo, 0, "scope"));
+	tr_check_scope(scope);
 	if (identity == NULL)
 	{
 		if (tr_http_setting("request.method") != NULL)

@@ -61,6 +61,7 @@ static const struct
 	{FUNCTION, "tr_validate_many", VALIDATOR},
 	{FUNCTION, "tr_authenticate", VALIDATOR},
 	{FUNCTION, "tr_client", VALIDATOR},
+	{FUNCTION, "tr_realm", VALIDATOR},
 	{FUNCTION, "tr_token_id", VALIDATOR},
 	{FUNCTION, "tr_scopes", VALIDATOR},
 	{FUNCTION, "tr_has_scope", VALIDATOR},

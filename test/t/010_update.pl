@@ -3,7 +3,7 @@
 #  1. The version before this one is served before the update: every kind of call
 #     works, and so does the worker.  An older one is refused, with what to do.
 #  2. The update keeps tokens, their verdicts, audit rows and grants; sessions
-#     that go on notice nothing.
+#     that go on notice nothing, but know what is new.
 #  3. An updated catalog equals a fresh one: functions, relations, columns,
 #     constraints, indexes, triggers, policies, types, their comments, owners and
 #     privileges, and what is dumped.  Also when another superuser updates, under
@@ -154,10 +154,17 @@ sub served
 	$node->safe_psql($db, 'ALTER EXTENSION token_rotation UPDATE');
 	is(version($db), $newest, "updated to $newest");
 	is($session->query_safe("SELECT valid FROM tr_validate('$kept->{token}')"), 't', 'the session goes on');
-	$session->quit;
 	verdicts_are($node, 'verdicts are the same', \@verdicts, $db);
 	is(value($node, $rows, $db), $counts, 'rows are kept');
 	is(value($node, $granted, $db), $before, 'and grants');
+	$node->safe_psql($db, "UPDATE token_rotation.policy SET request_role = 'app' WHERE name = 'default'");
+	like($session->query_safe(qq{
+			BEGIN;
+			SELECT tr_pre_request() FROM set_config('request.headers', '{"x-api-key": "$kept->{token}"}', true);
+			SELECT current_user;
+			COMMIT}), qr/^app$/m, 'and has what is new');
+	$node->safe_psql($db, "UPDATE token_rotation.policy SET request_role = NULL WHERE name = 'default'");
+	$session->quit;
 	is(value($node, "SET ROLE app; SELECT reason FROM tr.tr_issue('app') i, tr.tr_validate(i.token)", $db), 'ok', 'which work');
 	my $replay = rotate($node, $kept->{token}, undef, $db);
 	ok($replay->{replayed} && $replay->{token} eq $next->{token}, 'a rotation from before is replayed');
