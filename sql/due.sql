@@ -99,8 +99,7 @@ SELECT * FROM pg_temp.told('regress claimed');
 
 -- A lead time that comes later begins then; one that is taken back is forgotten.
 UPDATE token_rotation.policy SET warn_before = '{30 minutes}' WHERE name = 'regress-due';
-SELECT pg_temp.visited();
-SELECT lead FROM token_rotation.told WHERE event = 'expiring';
+SELECT regress.wait_for($$SELECT count(*) = 1 AND min(lead) = '30 minutes' FROM token_rotation.told WHERE event = 'expiring'$$);
 SELECT pg_temp.age('regress early', '10 minutes', '1 minute');
 SELECT pg_temp.visited();
 SELECT * FROM pg_temp.told('regress early');

@@ -112,6 +112,15 @@ SELECT valid FROM tr_validate(:'claimed_due_next');
 SELECT regress.is_used('use due');
 SELECT * FROM regress.use_line('use due');
 
+-- It may start the rotation of one that waits; that finished, nothing waits any more.
+SELECT r.token_id AS waiting FROM tr_issue('use waiting', 'regress_use') i, tr_rotate(i.token) r \gset
+UPDATE token_rotation.token SET issued_at = issued_at - '100 seconds'::interval, refresh_at = issued_at - '1 second'::interval
+WHERE token_id = :'waiting';
+SELECT * FROM tr_rotate_due('regress_use');
+SELECT tr_finish_overlap(:'waiting');
+SELECT generation, status FROM regress.use_line('use waiting');
+SELECT count(*) FROM token_rotation.pending WHERE token_id = :'waiting';
+
 -- The policy can be changed meanwhile: what waits goes on as it was made.
 SELECT i.token AS edited, r.token AS edited_next FROM tr_issue('use edited', 'regress_use') i, tr_rotate(i.token) r \gset
 UPDATE token_rotation.policy SET overlap_starts = 'rotation', overlap = '1 minute' WHERE name = 'regress_use';

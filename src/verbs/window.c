@@ -124,6 +124,9 @@ tr_finish_overlap(PG_FUNCTION_ARGS)
 	{
 		token.life.overlap_ends_at = Min(now, token.life.overlap_ends_at);
 		store_predecessor(&token, now);
+		/* the server may have started the rotation of a successor that waits */
+		if (token.has_predecessor && !tr_use_seen(token.id))
+			tr_pending_remove(token.id, NULL, NULL);
 		tr_delivery_erase(token.id);
 		tr_note_begin(&event, TR_EVENT_OVERLAP_FINISHED, &token);
 		tr_audit_write(&event, NULL);
