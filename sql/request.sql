@@ -69,6 +69,14 @@ SELECT status, challenge, body FROM regress.request(NULL);
 SELECT status, challenge FROM unnest(ARRAY['', '{}', '[]', '"x"', '{"x-api-key": null}', '{"x-api-key": 5}',
     '{"authorization": "Basic abc"}', '{"X-API-Key": "a"}']) h, regress.request(h);
 SELECT status, challenge, body FROM regress.request(format('{"x-api-key": "%s"}', :'dead'));
+-- A block may be lifted: its token is good.
+RESET SESSION AUTHORIZATION;
+SELECT tr_block_client('request shop');
+SET SESSION AUTHORIZATION regress_request_authenticator;
+SELECT status, challenge, body FROM regress.request(format('{"x-api-key": "%s"}', :'shop'));
+RESET SESSION AUTHORIZATION;
+SELECT tr_block_client('request shop', false);
+SET SESSION AUTHORIZATION regress_request_authenticator;
 SELECT status, challenge, body -> 'details' AS details
 FROM unnest(ARRAY['', 'nonsense', regress.guess(:'plain'), 'a b']) t,
      regress.request(jsonb_build_object('x-api-key', t)::text);

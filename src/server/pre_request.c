@@ -142,7 +142,8 @@ is_open(const char *path)
 
 /*
  * Raise what a refused token is answered.  A server that cannot tell does not send
- * the client away: it would drop a token that is good.
+ * the client away, nor does one where its block may be lifted: it would drop a token
+ * that is good.
  */
 pg_noreturn static void
 refuse(const TrValidation *validation)
@@ -151,6 +152,8 @@ refuse(const TrValidation *validation)
 
 	if (validation->reason == TR_STALE || validation->reason == TR_DISABLED)
 		tr_raise_http(503, "unavailable", "the token cannot be checked now", reason);
+	if (validation->reason == TR_BLOCKED)
+		tr_raise_http(403, "blocked", "the client is blocked", reason);
 	tr_raise_http_refused(validation->proven ? reason : NULL);
 }
 
