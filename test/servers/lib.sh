@@ -3,7 +3,8 @@
 #
 #   tr_as_root ARGS...           start this program again as root, where it is not
 #   tr_kept NAME                 set `dir` to a kept server's folder, made if it is missing
-#   tr_in_chroot DIR CMD...      run a command as root in the system in DIR
+#   tr_in_chroot DIR CMD...      run a command as root in the system in DIR; tr_over=(FILE PLACE)
+#                                puts a file of ours over one there, as long as it runs
 #   tr_apart CMD...              run a command here, with a copy of the server's folders
 #   tr_begin, tr_end             a run: makes and removes $work; the exit status
 #   tr_test NAME CMD...          run a command; it is a test, which it passes with 0
@@ -18,6 +19,7 @@
 tr_cache=${TR_CACHE:-/var/cache/token_rotation}
 tr_run=("$tr_top/test/run")
 tr_failed=0
+tr_over=()
 work=
 
 # Making a chroot, running in it, and installing into a kept server need root.
@@ -39,8 +41,8 @@ tr_in_chroot()
 	local dir=$1
 	shift
 	unshare --mount --pid --fork --kill-child -- bash -euc '
-		dir=$1 top=$2 work=$3
-		shift 3
+		dir=$1 top=$2 work=$3 file=$4 place=$5
+		shift 5
 		mount -t proc proc "$dir/proc"
 		mount -t tmpfs -o mode=1777 tmpfs "$dir/dev/shm"
 		mount -t tmpfs -o mode=1777 tmpfs "$dir/tmp"
@@ -50,10 +52,11 @@ tr_in_chroot()
 			mkdir -p "$dir$work"
 			mount --bind "$work" "$dir$work"
 		fi
+		[ -z "$file" ] || mount --bind "$file" "$dir$place"
 		cat /etc/resolv.conf > "$dir/etc/resolv.conf"
 		exec chroot "$dir" env -u PG_CONFIG TMPDIR="${work:-/tmp}" \
 			PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"
-	' chroot "$dir" "$tr_top" "$work" "$@" 9>&-
+	' chroot "$dir" "$tr_top" "$work" "${tr_over[0]:-}" "${tr_over[1]:-}" "$@" 9>&-
 }
 
 # What it installs is gone when it ends: nobody else gets a library that was
