@@ -2,7 +2,7 @@
 # what it got.
 #
 #   my $receiver = Receiver->start;
-#   $receiver->url; $receiver->mode('ok'); $receiver->got; $receiver->stop
+#   $receiver->url; $receiver->mode('ok'); $receiver->got; $receiver->got_raw; $receiver->stop
 #
 # Each connection is a process of its own: one that hangs holds nobody up.  What
 # arrived is kept before it is answered, in the order of arrival.
@@ -119,14 +119,20 @@ sub mode
 	return;
 }
 
-# What arrived, in order: the request, and what its body says.
-sub got
+# What arrived, in order: the requests, and with got() what their bodies say.
+sub got_raw
 {
 	my ($self) = @_;
 	my $json = JSON::PP->new;
 
-	return map { { %$_, event => JSON::PP->new->utf8->decode($_->{body}) } }
-	  map { $json->decode($_) } split /\n/, slurp_file($self->{kept});
+	return map { $json->decode($_) } split /\n/, slurp_file($self->{kept});
+}
+
+sub got
+{
+	my ($self) = @_;
+
+	return map { { %$_, event => JSON::PP->new->utf8->decode($_->{body}) } } $self->got_raw;
 }
 
 sub stop
