@@ -136,10 +136,10 @@ is(value($node, "SELECT count(*) FROM token_rotation.token_cache WHERE client_id
 is(verdict($node, $locked->{token}), 'revoked', 'which is not revived');
 
 worker_stays_away($node, $revoked);
-$node->safe_psql('postgres', 'TRUNCATE token_rotation.token_cache');
 $session = $node->background_psql('postgres');
 $session->query_safe("BEGIN; SELECT FROM token_rotation.token WHERE client_id = 'rotated' FOR UPDATE");
-worker_comes($node);
+$node->safe_psql('postgres', 'TRUNCATE token_rotation.token_cache');
+worker_stays_away($node, $revoked);
 poll($node, 'what nobody holds is filled',
 	"SELECT count(*) = 1 FROM token_rotation.token_cache WHERE client_id = 'cut'");
 is(value($node, $complete), 'f', 'the cache does not count as complete');
