@@ -98,6 +98,7 @@ demo:
 	test/demo
 bench:
 	test/bench/run
+	test/bench/redis
 unit:
 	$(MAKE) -C test/unit check
 layers:
