@@ -1,6 +1,8 @@
 -- What must hold in the tables of tokens and their trail whatever happened: a row for each rule, with how
 -- many rows break it.  The trail is complete because an audit row is written in
 -- the transaction of its change, so nothing may be on one side only.
+-- The planner knows nothing of what a WITH holds, and would look through all of it for each row.
+SET enable_nestloop = off;
 WITH token AS MATERIALIZED (
     SELECT t.*, sha256(uuid_send(t.token_id)) AS ref FROM token_rotation.token t),
 audit AS MATERIALIZED (SELECT a.* FROM token_rotation.audit a),
