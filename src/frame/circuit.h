@@ -66,8 +66,7 @@ extern bool tr_circuit_refuses(void);
 extern bool tr_circuit_enter(void);
 
 /*
- * A statement that writes has changed rows.  It counts when its transaction has
- * committed.
+ * A statement has added rows.  It counts when its transaction has committed.
  */
 extern void tr_circuit_wrote(void);
 

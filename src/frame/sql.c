@@ -62,7 +62,8 @@ execute_write(const TrSql *sql, Datum *values, const char *nulls, Snapshot snaps
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
-	if (SPI_processed > 0)
+	/* an update may have found room in a page while there is none for what rotation adds */
+	if (SPI_processed > 0 && (code == SPI_OK_INSERT || code == SPI_OK_INSERT_RETURNING))
 		tr_circuit_wrote();
 	return code;
 }
