@@ -13,13 +13,13 @@
 
 #include "frame/sql.h"
 #include "state/passing.h"
+#include "state/store.h"
 
 #define FIND(time, whose)                                                                          \
 	"SELECT t.token_id, " time " FROM token_rotation.token t WHERE " whose " AND " time            \
 	" OPERATOR(pg_catalog.>) $1 AND " time " OPERATOR(pg_catalog.<=) $2"                           \
 	" AND ($3 IS NULL OR t.policy OPERATOR(pg_catalog.=) ANY ($3))"                                \
 	" ORDER BY " time " FETCH FIRST ($4) ROWS WITH TIES"
-#define ENDS "coalesce(t.overlap_ends_at, t.expires_at)"
 #define FIND_ARGS .nargs = 4, .types = {TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTARRAYOID, INT4OID}
 
 List *
@@ -29,11 +29,10 @@ tr_passing_find(TrPassing what, ArrayType *policies, TimestampTz after, Timestam
 		[TR_PASSING_REFRESH] = {.text = FIND("t.refresh_at",
 											 "t.status OPERATOR(pg_catalog.=) 'active'"),
 								FIND_ARGS},
-		[TR_PASSING_WINDOW] = {.text = FIND(ENDS, "t.status OPERATOR(pg_catalog.=) 'rotating'"
-												  " AND t.rotated_at IS NULL"),
+		[TR_PASSING_WINDOW] = {.text = FIND(TR_ENDS, "t.status OPERATOR(pg_catalog.=) 'rotating'"
+													 " AND t.rotated_at IS NULL"),
 							   FIND_ARGS},
-		[TR_PASSING_END] = {.text = FIND(ENDS, "t.status IN ('active', 'rotating')"
-											   " AND t.rotated_at IS NULL"),
+		[TR_PASSING_END] = {.text = FIND(TR_ENDS, "t." TR_LIVE " AND t.rotated_at IS NULL"),
 							FIND_ARGS},
 	};
 	Datum values[4];

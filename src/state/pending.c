@@ -8,6 +8,7 @@
 #include "utils/array.h"
 #include "utils/timestamp.h"
 
+#include "frame/interval.h"
 #include "frame/sql.h"
 #include "state/pending.h"
 
@@ -20,12 +21,11 @@ tr_pending_insert(const uint8 *id, const uint8 *predecessor, int64 overlap)
 		.nargs = 3,
 		.types = {UUIDOID, UUIDOID, INTERVALOID},
 	};
-	Interval interval = {.time = overlap};
 	Datum values[3];
 
 	values[0] = PointerGetDatum(id);
 	values[1] = PointerGetDatum(predecessor);
-	values[2] = IntervalPGetDatum(&interval);
+	values[2] = tr_interval_datum(overlap);
 	tr_sql_run(&sql, values, NULL);
 }
 

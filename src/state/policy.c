@@ -5,13 +5,13 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "common/int.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #include "core/lifecycle.h"
 #include "frame/catalog.h"
 #include "frame/compat.h"
+#include "frame/interval.h"
 #include "frame/rows.h"
 #include "frame/scopes.h"
 #include "state/policy.h"
@@ -138,33 +138,6 @@ int64
 tr_policy_started(const TrPolicy *policy)
 {
 	return Max(policy->overlap, policy->refresh_before);
-}
-
-/*
- * Days and the rest of a day get the same sign first, so that the product
- * overflows only where the sum does too.
- */
-bool
-tr_interval_usec(const Interval *interval, int64 *usec)
-{
-	int64 days = (int64) interval->month * DAYS_PER_MONTH + interval->day;
-	int64 rest = interval->time % USECS_PER_DAY;
-
-	if (INTERVAL_NOT_FINITE(interval))
-		return false;
-	days += interval->time / USECS_PER_DAY;
-	if (days > 0 && rest < 0)
-	{
-		days--;
-		rest += USECS_PER_DAY;
-	}
-	else if (days < 0 && rest > 0)
-	{
-		days++;
-		rest -= USECS_PER_DAY;
-	}
-	return !pg_mul_s64_overflow(days, USECS_PER_DAY, usec) &&
-		   !pg_add_s64_overflow(*usec, rest, usec);
 }
 
 bool

@@ -52,12 +52,6 @@ extern bool tr_policy_read(const char *name, TrPolicy *policy);
 extern int64 tr_policy_started(const TrPolicy *policy);
 
 /*
- * An interval in microseconds as PostgreSQL compares intervals (a month is 30
- * days, a day 24 hours).  false: it is infinite or does not fit.
- */
-extern bool tr_interval_usec(const Interval *interval, int64 *usec);
-
-/*
  * Of these scopes (text[] without NULLs), is each one allowed?
  */
 extern bool tr_policy_allows(const TrPolicy *policy, ArrayType *scopes);

@@ -55,10 +55,8 @@ enum
 	" t.owner, t.status, t.secret_hash, t.rotation_hash, t.scopes, t.metadata, t.ttl,"             \
 	" t.issued_at, t.expires_at, t.refresh_at, t.rotated_at, t.overlap_ends_at,"                   \
 	" t.replay_ends_at, t.first_used_at, t.last_used_at, t.revoked_at, t.revoked_reason, t.key_id"
-#define LIVE "t.status IN ('active', 'rotating')"
 /* Whose locks keep everybody from changing a family. */
-#define FIRST_OR_LIVE "(t.generation OPERATOR(pg_catalog.=) 0 OR " LIVE ")"
-#define ENDS "coalesce(t.overlap_ends_at, t.expires_at)"
+#define FIRST_OR_LIVE "(t.generation OPERATOR(pg_catalog.=) 0 OR t." TR_LIVE ")"
 #define IN_REALM(n) "(" n " IS NULL OR t.owner OPERATOR(pg_catalog.=) ANY (" n "))"
 
 /*
@@ -425,9 +423,9 @@ List *
 tr_store_lock_due(TimestampTz now, const TrRules *rules, ArrayType *realms, int max)
 {
 	static TrSql sql = {
-		.text = "SELECT " ALL_COLUMNS " FROM token_rotation.token t WHERE " LIVE
-				" AND " IN_REALM("$4") " AND " DUE " OPERATOR(pg_catalog.<=) $1 AND " ENDS
-				" OPERATOR(pg_catalog.<=) $1 ORDER BY " ENDS
+		.text = "SELECT " ALL_COLUMNS " FROM token_rotation.token t WHERE t." TR_LIVE
+				" AND " IN_REALM("$4") " AND " DUE " OPERATOR(pg_catalog.<=) $1 AND " TR_ENDS
+				" OPERATOR(pg_catalog.<=) $1 ORDER BY " TR_ENDS
 				" LIMIT $5 FOR NO KEY UPDATE SKIP LOCKED",
 		.nargs = 5,
 		.types = {TIMESTAMPTZOID, INTERVALOID, BOOLOID, TEXTARRAYOID, INT4OID},
@@ -467,11 +465,11 @@ tr_store_next_due(TimestampTz now, const TrRules *rules)
 {
 	static TrSql sql = {
 		.text = "SELECT pg_catalog.min(n.due) FROM ("
-				"SELECT " DUE " AS due FROM token_rotation.token t WHERE " LIVE " AND " ENDS
+				"SELECT " DUE " AS due FROM token_rotation.token t WHERE t." TR_LIVE " AND " TR_ENDS
 				" OPERATOR(pg_catalog.<=) $1"
 				" UNION ALL"
-				" (SELECT " ENDS " FROM token_rotation.token t WHERE " LIVE " AND " ENDS
-				" OPERATOR(pg_catalog.>) $1 ORDER BY " ENDS " LIMIT 1)) n",
+				" (SELECT " TR_ENDS " FROM token_rotation.token t WHERE t." TR_LIVE " AND " TR_ENDS
+				" OPERATOR(pg_catalog.>) $1 ORDER BY " TR_ENDS " LIMIT 1)) n",
 		.nargs = 3,
 		.types = {TIMESTAMPTZOID, INTERVALOID, BOOLOID},
 	};

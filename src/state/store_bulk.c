@@ -11,6 +11,7 @@
 
 #include "core/lifecycle.h"
 #include "frame/sql.h"
+#include "state/store.h"
 #include "state/store_bulk.h"
 
 TimestampTz
@@ -55,10 +56,10 @@ TimestampTz
 tr_store_oldest_end(TimestampTz before, bool enforced)
 {
 	static TrSql sql = {
-		.text = "SELECT e.ended FROM (SELECT coalesce(t.overlap_ends_at, t.expires_at) AS place,"
-				" CASE WHEN $2 THEN coalesce(t.overlap_ends_at, t.expires_at)"
+		.text = "SELECT e.ended FROM (SELECT " TR_ENDS " AS place,"
+				" CASE WHEN $2 THEN " TR_ENDS
 				" ELSE t.expires_at END AS ended"
-				" FROM token_rotation.token t WHERE t.status IN ('active', 'rotating')) e"
+				" FROM token_rotation.token t WHERE t." TR_LIVE ") e"
 				" WHERE e.place OPERATOR(pg_catalog.<) $1 AND e.ended OPERATOR(pg_catalog.<) $1"
 				" ORDER BY e.place LIMIT 1",
 		.nargs = 2,
@@ -153,7 +154,7 @@ tr_store_prune(TimestampTz before, ArrayType *realms, int max)
 				"NULL OR t.owner OPERATOR(pg_catalog.=) ANY ($2))"
 				" AND NOT EXISTS (SELECT FROM token_rotation.token m"
 				" WHERE m.family_id OPERATOR(pg_catalog.=) t.family_id"
-				" AND (m.status IN ('active', 'rotating') OR coalesce(m.revoked_at,"
+				" AND (m." TR_LIVE " OR coalesce(m.revoked_at,"
 				" m.overlap_ends_at, m.expires_at) OPERATOR(pg_catalog.>=) $1))"
 				" GROUP BY t.family_id ORDER BY 2 LIMIT $3),"
 				" counted AS (SELECT d.family_id, d.ended, (SELECT pg_catalog.count(*)"

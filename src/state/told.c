@@ -10,21 +10,9 @@
 #include "utils/timestamp.h"
 
 #include "core/lifecycle.h"
+#include "frame/interval.h"
 #include "frame/sql.h"
 #include "state/told.h"
-
-/*
- * A lead time as the table has it, without days and months, which have no fixed
- * length elsewhere.
- */
-static Datum
-lead_datum(int64 lead)
-{
-	Interval *interval = palloc0(sizeof(Interval));
-
-	interval->time = lead;
-	return IntervalPGetDatum(interval);
-}
 
 TimestampTz
 tr_told_until(const char *event, int64 lead)
@@ -39,7 +27,7 @@ tr_told_until(const char *event, int64 lead)
 	bool isnull;
 
 	values[0] = CStringGetTextDatum(event);
-	values[1] = lead_datum(lead);
+	values[1] = tr_interval_datum(lead);
 	if (tr_sql_run(&sql, values, NULL) == 0)
 		return TR_NEVER;
 	return DatumGetTimestampTz(tr_sql_value(0, 1, &isnull));
@@ -59,7 +47,7 @@ tr_told_store(const char *event, int64 lead, TimestampTz until, int32 key)
 	char nulls[] = "    ";
 
 	values[0] = CStringGetTextDatum(event);
-	values[1] = lead_datum(lead);
+	values[1] = tr_interval_datum(lead);
 	values[2] = TimestampTzGetDatum(until);
 	values[3] = Int32GetDatum(key);
 	nulls[3] = key < 0 ? 'n' : ' ';
@@ -80,7 +68,7 @@ tr_told_keep(const char *event, const int64 *leads, int count)
 	int i;
 
 	for (i = 0; i < count; i++)
-		kept[i] = lead_datum(leads[i]);
+		kept[i] = tr_interval_datum(leads[i]);
 	values[0] = CStringGetTextDatum(event);
 	values[1] = PointerGetDatum(
 		construct_array(kept, count, INTERVALOID, sizeof(Interval), false, TYPALIGN_DOUBLE));

@@ -27,12 +27,10 @@
 #include "frame/catalog.h"
 #include "frame/sql.h"
 #include "frame/stop_point.h"
+#include "state/store.h"
 #include "state/upkeep.h"
 
 #define MARK "'00000000-0000-0000-0000-000000000000'::pg_catalog.uuid"
-
-/* To be put behind the alias of a table: t." LIVE " */
-#define LIVE "status IN ('active', 'rotating')"
 
 /* What the cache (c) has of token (t). */
 #define COPIED_C                                                                                   \
@@ -47,7 +45,7 @@
 
 /* May cache row c stay beside token t at the moment $1? */
 #define KEEP                                                                                       \
-	"((" COPIED_C ") IS NOT DISTINCT FROM (" COPIED_T ") AND (t." LIVE                             \
+	"((" COPIED_C ") IS NOT DISTINCT FROM (" COPIED_T ") AND (t." TR_LIVE                          \
 	" OR c.nonce IS NOT NULL AND c.replay_ends_at OPERATOR(pg_catalog.>) $1))"
 
 /* Usage u as rows: $1 token ids, $2 first and $3 last moments; n counts from 1. */
@@ -149,13 +147,13 @@ tr_upkeep_fill(uint8 cursor[TR_ID_BYTES], int max, int *skipped)
 			"WITH batch AS MATERIALIZED ("
 			"SELECT t.token_id, t.status FROM token_rotation.token t"
 			" WHERE t.token_id OPERATOR(pg_catalog.>) $1 ORDER BY t.token_id LIMIT $2),"
-			" missing AS MATERIALIZED (SELECT b.token_id FROM batch b WHERE b." LIVE
+			" missing AS MATERIALIZED (SELECT b.token_id FROM batch b WHERE b." TR_LIVE
 			" AND NOT EXISTS (SELECT FROM token_rotation.token_cache c"
 			" WHERE c.token_id OPERATOR(pg_catalog.=) b.token_id)),"
 			" locked AS MATERIALIZED (SELECT t.token_id, " COPIED_T
 			", t.first_used_at, t.last_used_at FROM token_rotation.token t"
 			" WHERE t.token_id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT m.token_id FROM missing m))"
-			" AND t." LIVE " FOR SHARE SKIP LOCKED),"
+			" AND t." TR_LIVE " FOR SHARE SKIP LOCKED),"
 			" filled AS (INSERT INTO token_rotation.token_cache (token_id, status, secret_hash,"
 			" client_id, policy, owner, scopes, metadata, issued_at, expires_at, refresh_at,"
 			" rotated_at, overlap_ends_at, replay_ends_at, key_id, family_id, rotation_key,"
@@ -303,7 +301,7 @@ tr_upkeep_erase_nonces(TimestampTz now, int max)
 {
 	static TrSql sql = {
 		.text = "WITH ended AS MATERIALIZED ("
-				"SELECT c.token_id, c." LIVE " AS live FROM token_rotation.token_cache c"
+				"SELECT c.token_id, c." TR_LIVE " AS live FROM token_rotation.token_cache c"
 				" WHERE c.nonce IS NOT NULL AND c.replay_ends_at OPERATOR(pg_catalog.<=) $1"
 				" ORDER BY c.replay_ends_at LIMIT $2 FOR UPDATE SKIP LOCKED),"
 				" dropped AS (DELETE FROM token_rotation.token_cache c USING ended e"

@@ -13,8 +13,8 @@
 
 #include "core/mask.h"
 #include "frame/event.h"
+#include "frame/interval.h"
 #include "frame/verdict.h"
-#include "state/policy.h"
 #include "verbs/args.h"
 
 #define MAX_SCOPE_BYTES 255

@@ -21,6 +21,7 @@
 #include "core/secret.h"
 #include "frame/catalog.h"
 #include "frame/event.h"
+#include "frame/interval.h"
 #include "frame/keys.h"
 #include "frame/settings.h"
 #include "state/audit.h"

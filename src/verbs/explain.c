@@ -12,6 +12,7 @@
 
 #include "frame/caller.h"
 #include "frame/catalog.h"
+#include "frame/interval.h"
 #include "verbs/args.h"
 #include "verbs/mint.h"
 #include "verbs/risk.h"
@@ -25,17 +26,15 @@ static void
 put_row(ReturnSetInfo *result, Datum kind, const text *pattern, bool matched, int score,
 		int64 effect)
 {
-	Interval *interval = palloc0(sizeof(Interval));
 	Datum values[COLUMNS];
 	bool nulls[COLUMNS] = {false};
 
-	interval->time = effect;
 	values[0] = kind;
 	values[1] = PointerGetDatum(pattern);
 	nulls[1] = pattern == NULL;
 	values[2] = BoolGetDatum(matched);
 	values[3] = Int32GetDatum(score);
-	values[4] = IntervalPGetDatum(interval);
+	values[4] = tr_interval_datum(effect);
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 

@@ -23,6 +23,7 @@
 #include "frame/caller.h"
 #include "frame/catalog.h"
 #include "frame/circuit.h"
+#include "frame/interval.h"
 #include "frame/keys.h"
 #include "frame/settings.h"
 #include "frame/visits.h"
@@ -108,18 +109,6 @@ set(Health *health, int column, Datum value)
 }
 
 /*
- * A duration of microseconds.
- */
-static void
-set_interval(Health *health, int column, int64 usec)
-{
-	Interval *interval = palloc0(sizeof(Interval));
-
-	interval->time = usec;
-	set(health, column, IntervalPGetDatum(interval));
-}
-
-/*
  * Give a reason, where something is so.
  */
 static void
@@ -152,7 +141,7 @@ look_at_worker(Health *health)
 	tr_visits_state(&state, health->now);
 	set(health, COL_LAUNCHER, BoolGetDatum(state.launcher));
 	complain(health, !state.launcher, CRITICAL, "launcher_down");
-	set_interval(health, COL_CLOCK_BEHIND, Max(state.clock_behind, 0));
+	set(health, COL_CLOCK_BEHIND, tr_interval_datum(Max(state.clock_behind, 0)));
 	complain(health, state.clock_behind > Max(tr_rules().leeway, NOISE), WARNING_LEVEL,
 			 "clock_set_back");
 	complain(health, !state.known, CRITICAL, "too_many_databases");
@@ -160,7 +149,7 @@ look_at_worker(Health *health)
 		return;
 
 	lag = state.due >= health->now ? 0 : health->now - state.due;
-	set_interval(health, COL_VISIT_LAG, lag);
+	set(health, COL_VISIT_LAG, tr_interval_datum(lag));
 	complain_late(health, lag, "visits_late");
 	if (state.last_visit != TR_NEVER)
 		set(health, COL_LAST_VISIT, TimestampTzGetDatum(state.last_visit));
@@ -288,7 +277,7 @@ set_waiting(Health *health, int column, TimestampTz since, const char *reason)
 {
 	int64 waited = since >= health->now ? 0 : health->now - since;
 
-	set_interval(health, column, waited);
+	set(health, column, tr_interval_datum(waited));
 	if (!RecoveryInProgress())
 		complain_late(health, waited - tr_worker_nap * INT64CONST(1000), reason);
 }
@@ -326,7 +315,7 @@ look_at_replay(Health *health)
 	int64 behind = newest == 0 ? PG_INT64_MAX : Max(health->now - newest, 0);
 
 	if (newest != 0)
-		set_interval(health, COL_STALENESS, behind);
+		set(health, COL_STALENESS, tr_interval_datum(behind));
 	if (tr_max_staleness < 0)
 		return;
 	complain(health, behind > limit, CRITICAL, "stale");

@@ -9,6 +9,7 @@
 #include "utils/timestamp.h"
 
 #include "frame/catalog.h"
+#include "frame/interval.h"
 #include "frame/token_hash.h"
 #include "frame/verdict.h"
 #include "verbs/mint.h"

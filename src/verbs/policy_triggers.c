@@ -35,6 +35,7 @@
 #include "frame/catalog.h"
 #include "frame/event.h"
 #include "frame/sql.h"
+#include "state/store.h"
 #include "verbs/edit.h"
 
 /* A shipped row is being deleted because a restored one takes its place. */
@@ -98,8 +99,7 @@ has_live_token(Datum policy)
 	static TrSql sql = {
 		.text = "SELECT 1 FROM token_rotation.token t"
 				" WHERE t.policy OPERATOR(pg_catalog.=) $1"
-				" AND t.status IN ('active', 'rotating')"
-				" AND NOT EXISTS (SELECT 1 FROM token_rotation.cutoff c"
+				" AND t." TR_LIVE " AND NOT EXISTS (SELECT 1 FROM token_rotation.cutoff c"
 				" WHERE c.before OPERATOR(pg_catalog.>) t.issued_at"
 				" AND c.owner IN ('', t.owner)"
 				" AND CASE c.kind WHEN 'all' THEN true"

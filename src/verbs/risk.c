@@ -17,6 +17,7 @@
 
 #include "core/risk.h"
 #include "frame/compat.h"
+#include "frame/interval.h"
 #include "frame/settings.h"
 #include "state/cache.h"
 #include "state/store_client.h"
