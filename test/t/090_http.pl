@@ -12,7 +12,7 @@
 #  5. Row security: everybody sees and makes his own rows only, also when many ask at once.
 #  6. The endpoints: issue, rotate, introspect (RFC 7662), revoke (RFC 7009), authorize;
 #     who may not, and what is not exposed.
-#  7. The server goes and comes back.
+#  7. The server goes and comes back.  A standby answers as long as it may.
 #  8. No token is in an error, in a header or in a log, however much the server logs.
 
 use strict;
@@ -36,18 +36,19 @@ my $doc = slurp_file("$top/doc/http.md");
 my %block;
 push @{ $block{ $1 || 'plain' } }, $2 while $doc =~ /^```(\w*)\n(.*?)^```$/msg;
 
-my $node = new_node('http', extension => 0, conf => q{
+my $node = new_node('http', extension => 0, streaming => 1, conf => q{
 log_statement = 'all'
 log_parameter_max_length_on_error = -1
 token_rotation.worker_nap = '500ms'
 token_rotation.leeway = 0
 });
 my $web = Web->new($node, 'demo');
+my $near;    # the same before a standby
 END
 {
 	my $status = $?;
 
-	$web->stop if $web;
+	$_->stop for grep { $_ } $web, $near;
 	$? = $status;
 }
 
@@ -342,15 +343,47 @@ for (1 .. 100)
 }
 is($answer->{status}, 200, 'with it all goes on');
 
+$node->backup('near');
+my $standby = PostgreSQL::Test::Cluster->new('near');
+$standby->init_from_backup($node, 'near', has_streaming => 1);
+$standby->append_conf('postgresql.conf', "token_rotation.max_staleness = '2s'\n");
+$standby->start;
+$near = Web->new($standby, 'demo');
+$near->standin($conf);
+
+# Asks the standby until it answers so.
+sub near_until
+{
+	my ($status) = @_;
+
+	for (1 .. 20 * $PostgreSQL::Test::Utils::timeout_default)
+	{
+		$answer = $near->ask(from => 'orders', key => $bolt);
+		last if $answer->{status} == $status;
+		Time::HiRes::sleep(0.05);
+	}
+	return $answer;
+}
+
+is(near_until(200)->{status}, 200, 'a standby answers a good token');
+is_deeply([ map { $_->{item} } @{ $answer->{data} } ], [qw(nut bolt)], 'with what is its client\'s');
+refused($near->ask(from => 'orders', key => $dead), 401, $invalid, 'invalid_token', 'revoked', 'and a dead one');
+is($near->ask(rpc => 'rotate', args => { token => $bolt })->{error}{code}, '0A000', 'but it writes nothing');
+$standby->safe_psql('demo', 'SELECT pg_wal_replay_pause()');
+refused(near_until(503), 503, undef, 'unavailable', 'stale', 'one that is too far behind cannot tell');
+refused($near->ask(from => 'orders', key => $dead), 503, undef, 'unavailable', 'stale', 'of a dead one, either');
+$standby->safe_psql('demo', 'SELECT pg_wal_replay_resume()');
+is(near_until(200)->{status}, 200, 'until it has caught up');
+
 # --- 8. Secrets -----------------------------------------------------------------------------------------
 
 $secrets{$_} = 1 for $web->{answered} =~ /(trk_[0-9A-Za-z]{71})/g;
 cmp_ok(scalar keys %secrets, '>', 12, 'there were many tokens');
 my $hidden = join '|', map { substr $_, -49 } keys %secrets;
-unlike($web->logs, qr/$hidden/, 'the log of the stand-in has none');
-unlike(slurp_file($node->logfile), qr/$hidden/, 'nor has the server\'s');
+unlike($web->logs . $near->logs, qr/$hidden/, 'the log of the stand-in has none');
+unlike(slurp_file($_->logfile), qr/$hidden/, 'nor has that of ' . $_->name) for $node, $standby;
 like(slurp_file($node->logfile), qr/parameters: .*orders/, 'although it logs parameters');
-my @answers = @{ $web->{answers} };
+my @answers = map { @{ $_->{answers} } } $web, $near;
 is(scalar(grep { $_->{status} >= 400 && ($_->{body} // '') =~ /$hidden/ } @answers), 0, 'no error has one');
 is(scalar(grep { join(' ', %{ $_->{headers} // {} }) =~ /$hidden/ } @answers), 0, 'no header has one');
 done_testing();
