@@ -1,21 +1,17 @@
 // Clients for test/t/095_client.pl that call the API without a pause, from their files,
-// until SIGTERM: client_load.mjs FOLDER CLIENTS.  Two of the files have two clients each.
+// until SIGTERM: client_load.mjs FOLDER CLIENT...  The clients are numbers.
 //
 // Each call adds a line to FOLDER/calls: "CLIENT STATUS", where STATUS may also be
 // `error` (no answer), `broken` (half an answer) and `foreign` (another client's rows).
-// The clients' clocks are right, a day ahead, and a day behind; SIGUSR2 moves them on.
 
 import { appendFileSync, readFileSync } from 'node:fs';
 import process from 'node:process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { TokenClient } from './client.mjs';
 
-const [folder, clients] = process.argv.slice(2);
-const day = 86_400_000;
+const [folder, ...clients] = process.argv.slice(2);
 const api = `http://127.0.0.1:${readFileSync(`${folder}/port`, 'utf8')}`;
-let moves = 0;
 let stopped = false;
-process.on('SIGUSR2', () => { moves++; });
 process.on('SIGTERM', () => { stopped = true; });
 
 async function call(client, name) {
@@ -33,10 +29,10 @@ async function call(client, name) {
   }
 }
 
-async function run(number, nth) {
+async function run(number) {
   const client = await new TokenClient({
     api, file: `${folder}/token.${number}`, jitter: 0.02, timeoutMs: 700, backoffMs: 50, backoffMaxMs: 1000,
-    breakerAfter: 6, breakerMs: 1500, lookMs: 500, now: () => Date.now() + [0, day, -day][(nth + moves) % 3],
+    breakerAfter: 6, breakerMs: 1500, lookMs: 500,
   }).start();
   while (!stopped) {
     const status = await call(client, `client ${number}`);
@@ -46,4 +42,4 @@ async function run(number, nth) {
   await client.stop();
 }
 
-await Promise.all(Array.from({ length: Number(clients) + 2 }, (_, i) => run((i % clients) + 1, i)));
+await Promise.all(clients.map(run));

@@ -30,6 +30,7 @@ use warnings FATAL => 'all';
 use FindBin;
 use lib "$FindBin::RealBin/lib";
 
+use Clock;
 use POSIX ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -39,25 +40,9 @@ use TokenRotation;
 plan skip_all => 'another library is preloaded' if $ENV{LD_PRELOAD};
 
 my $node = new_node('clock', start => 0, conf => "token_rotation.worker_nap = '500ms'\nwal_level = replica\n");
-my $file = $node->basedir . '/clock';
-my $library = $node->basedir . '/clock.so';
+my $clock = Clock->new($node->basedir . '/clock');
 my $base = int(time());
 my $checks = 0;
-
-system($ENV{CC} // 'cc', '-O2', '-Wall', '-Wextra', '-shared', '-fPIC', '-o', $library,
-	"$FindBin::RealBin/lib/clock.c") == 0
-  or die 'the clock does not compile';
-
-# Write the number that lib/clock.c reads, in place.
-sub set_clock
-{
-	my ($us, $still) = @_;
-
-	open my $out, -e $file ? '+<' : '>', $file or die "$file: $!";
-	syswrite $out, pack('q', $us * 2 + $still);
-	close $out or die "$file: $!";
-	return;
-}
 
 # Move the clock to so many seconds from the base, to the millisecond; it stands
 # still there.  Or let it run, so many seconds from the true time.
@@ -65,7 +50,7 @@ sub at
 {
 	my ($seconds) = @_;
 
-	set_clock($base * 1_000_000 + POSIX::floor($seconds * 1000 + 0.5) * 1000, 1);
+	$clock->set($base * 1_000_000 + POSIX::floor($seconds * 1000 + 0.5) * 1000, 1);
 	return;
 }
 
@@ -73,13 +58,13 @@ sub runs_at
 {
 	my ($seconds) = @_;
 
-	set_clock($seconds * 1_000_000, 0);
+	$clock->set($seconds * 1_000_000, 0);
 	return;
 }
 
 sub start
 {
-	local %ENV = (%ENV, LD_PRELOAD => $library, TR_CLOCK => $file);
+	local %ENV = (%ENV, $clock->env);
 
 	$node->start;
 	return;

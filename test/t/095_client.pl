@@ -7,7 +7,9 @@
 #  2. Clients call without a pause and rotate every second, while the API cuts
 #     connections after the COMMIT, answers late, half or not at all, the server is
 #     restarted and crashes, the clients are killed and their clocks moved: none of
-#     their calls is refused, and in the end each has a good token in its file.
+#     their calls is refused, and in the end each has a good token in its file.  They
+#     run in three programs, whose clocks (lib/clock.c) are right, a day ahead and a
+#     day behind, and change places; two files have a client in two programs each.
 #  3. The command line.
 #  4. No log has a secret.
 #
@@ -22,6 +24,7 @@ use warnings FATAL => 'all';
 use FindBin;
 use lib "$FindBin::RealBin/lib";
 
+use Clock;
 use File::Copy qw(copy);
 use IPC::Run ();
 use JSON::PP ();
@@ -60,11 +63,12 @@ symlink $modules, "$folder/node_modules" or die "$modules: $!";
 # Programs, as processes of their own; what they say goes to files.
 my @running;
 
+my %env = (PGHOST => $node->host, PGPORT => $node->port, PGUSER => 'app', PGDATABASE => 'postgres',
+	SUPERUSER => scalar getpwuid($<));
+
 sub program
 {
 	my ($name, @args) = @_;
-	my %env = (PGHOST => $node->host, PGPORT => $node->port, PGUSER => 'app', PGDATABASE => 'postgres',
-		SUPERUSER => scalar getpwuid($<));
 	my $run = IPC::Run::start([ 'node', "$folder/$name.mjs", @args ], '<', \undef, '>>', "$folder/$name.out",
 		'2>>', "$folder/$name.err", init => sub { @ENV{ keys %env } = values %env });
 
@@ -148,17 +152,41 @@ sub rotations
 	return value($node, "SELECT count(*) FROM token_rotation.audit WHERE event = 'rotated' AND client_id LIKE 'client %'");
 }
 
-my $load = program('client_load', $folder, $clients);
+my @clocks = map { Clock->new("$folder/clock.$_") } 0 .. 2;
+my @moved = map { 86_400 * 1_000_000 * $_ } 0, 1, -1;
+my @load;
+
+sub move_clocks
+{
+	$clocks[$_]->set($moved[$_], 0) for 0 .. $#clocks;
+	push @moved, shift @moved;
+	return;
+}
+
+sub begin_load
+{
+	my @numbers = (1 .. $clients, 1, 2);
+
+	for my $i (0 .. $#clocks)
+	{
+		local %ENV = (%ENV, $clocks[$i]->env);
+		push @load, program('client_load', $folder, @numbers[ grep { $_ % @clocks == $i } 0 .. $#numbers ]);
+	}
+	return;
+}
+
+move_clocks();
+begin_load();
 my %done = map { $_ => 0 } qw(fast immediate kill clocks rotating);
 my %event = (
 	fast => sub { $node->restart },
 	immediate => sub { $node->stop('immediate'); $node->start },
-	clocks => sub { $load->signal('USR2') },
+	clocks => \&move_clocks,
 	kill => sub
 	{
-		ends($load, 'KILL');
+		ends($_, 'KILL') for splice @load;
 		$done{rotating} += grep { slurp_file($_) =~ /"rotating": true/ } glob "$folder/token.*";
-		$load = program('client_load', $folder, $clients);
+		begin_load();
 	});
 my @events = qw(fast kill immediate clocks);
 my $count = 0;
@@ -172,7 +200,7 @@ while ((my $next = $count + $between) <= $target)
 }
 wait_for("$target rotations", sub { ($count = rotations()) >= $target });
 faults();
-is(ends($load, 'TERM'), 0, 'the clients end when they are told to');
+is(join(' ', map { ends($_, 'TERM') } @load), '0 0 0', 'the clients end when they are told to');
 my %calls;
 $calls{$_}++ for slurp_file("$folder/calls") =~ /^\d+ (\w+)$/mg;
 is($calls{401} // 0, 0, 'no call was refused');
@@ -182,6 +210,8 @@ my %seen;
 $seen{$_}++ for slurp_file("$folder/log") =~ /^rotate (\w+ \w+) /mg;
 cmp_ok($seen{'cut rotated'} // 0, '>=', $cuts, 'connections were cut between the COMMIT and the answer');
 cmp_ok($seen{"$_ rotated"} // 0, '>', 0, "what is $_ was a rotation") for qw(half torn slow);
+my %days = map { $_ => 1 } slurp_file("$folder/client_load.err") =~ /^(\d{4}-\d\d-\d\d)T/mg;
+cmp_ok(scalar keys %days, '>=', 3, 'by their clocks it was yesterday, today and tomorrow');
 my @tokens = map { JSON::PP->new->decode(slurp_file("$folder/token.$_"))->{token} } 1 .. $clients;
 verdicts_are($node, 'each has a good token', [ map { [ $_ => 'ok' ] } @tokens ]);
 is(join(' ', glob "$folder/.token.*.tmp"), '', 'no half file is left');

@@ -1,6 +1,6 @@
 /*
  * clock.c
- *	  A wall clock that a test moves: preloaded into a server, by 050_clock.pl.
+ *	  A wall clock that a test moves: preloaded into a program, by Clock.pm.
  *
  * The file that TR_CLOCK names holds one number: microseconds, times 2, plus 1
  * where the clock stands still at that moment; else they are added to the true
