@@ -4,6 +4,8 @@
 #
 #   work, data, begin, here      this run's folder, the server's data, the start, this folder
 #   rounds, seconds, clients, tokens   the settings
+#   listen, port                 the address where the server listens beside its socket, if the
+#                                caller sets it, and its port
 #   progress TEXT                say on stderr what begins
 #   psql ...                     in the measured database, as superuser
 #   install_and_start            build, install, start a server, make the database
@@ -19,7 +21,7 @@ tokens=${TOKENS:-100000}
 begin=$(date +%s)
 here=$tr_top/test/bench
 
-work='' data=''
+work='' data='' listen='' port=5432
 stop_more()
 {
 	:
@@ -63,21 +65,23 @@ start_server()
 	tr_as_user "$bindir/initdb" -D "$data" -U postgres -A trust -E UTF8 --no-locale > "$work/log" 2>&1 ||
 		tr_die 'initdb failed'
 	# Large enough that neither eviction nor a checkpoint falls into a turn.  JIT
-	# compiles loops that no application has.
+	# compiles loops that no application has.  Room for the use of every token, as an
+	# application has that uses so many.
 	tr_as_user tee -a "$data/postgresql.conf" > /dev/null <<- END
 		shared_preload_libraries = 'token_rotation'
-		listen_addresses = ''
-		port = 5432
+		listen_addresses = '$listen'
+		port = $port
 		unix_socket_directories = '$work/socket'
 		shared_buffers = 512MB
 		max_wal_size = 8GB
 		checkpoint_timeout = 1h
 		jit = off
+		token_rotation.usage_size = $((2 * tokens + 512))
 	END
 	: > "$work/log"
 	[ "$(id -u)" != 0 ] || chown "${TR_USER:-postgres}:" "$work/log"
 	tr_as_user "$bindir/pg_ctl" -D "$data" -l "$work/log" -w start > /dev/null || tr_die 'the server did not start'
-	export PGHOST=$work/socket PGPORT=5432 PGDATABASE=postgres PGUSER=postgres
+	export PGHOST=$work/socket PGPORT=$port PGDATABASE=postgres PGUSER=postgres
 	export PGOPTIONS='-c client_min_messages=warning'
 	psql -c 'CREATE DATABASE bench'
 	PGDATABASE=bench

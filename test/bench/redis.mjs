@@ -1,21 +1,25 @@
 // Measures for test/bench/redis, which starts it: whose token is this, may he read
-// orders, and which row is it?  For each of two drivers, five ways:
+// orders, and which row is it?  For each of two drivers, four ways:
 //
-//   statement    one statement, a join of tr_validate with the row
-//   redis_unix   SHA-256 of the token, its record from Redis over a Unix socket, JSON;
-//   redis_tcp    or over TCP; then the row from PostgreSQL
-//   bound        BEGIN, tr_authenticate, the row under row security, COMMIT
-//   row          only the row: what none of them can be faster than
+//   statement   one statement, a join of tr_validate with the row
+//   redis       SHA-256 of the token, its record from Redis, JSON; then the row from
+//               PostgreSQL
+//   bound       BEGIN, tr_authenticate, the row under row security, COMMIT
+//   row         only the row: what none of them can be faster than
+//
+// All talk to their servers over Unix sockets, as on one machine; the first two also over
+// TCP, as in a network, but one that costs next to nothing: each further round trip
+// through a real one is a loss for Redis.
 //
 // Each is measured in a process of its own, in which as many callers as there are
 // connections ask again and again for a row at random, each time waiting for the answer.
 // So the code of one is not compiled for the types of another, and what was compiled
-// and prepared in round 0, which is not counted, serves in the next.  In each round all
+// and prepared in two rounds that are not counted serves in the next.  In each round all
 // have their turn, one after the other, in an order that moves on by one: neither a
 // machine that warms up nor a neighbour that wakes up favours anybody.
 //
-// Why this is fair: all prepare their statements, over a Unix socket; they answer the
-// same row, and every answer is looked at.  Where they differ it favours Redis: its
+// Why this is fair: all prepare their statements; they answer the same row, and every
+// answer is looked at.  Where they differ it favours Redis: its
 // record holds no more than the question needs, it is not told of use, cutoffs and
 // blocked clients, and nothing is written to disk.  All commands share one connection,
 // with ioredis's automatic pipelining where that is faster (REDIS_PIPELINE).
@@ -35,21 +39,23 @@ import postgres from 'postgres';
 
 const [rounds, seconds, callers, tokens] = process.argv.slice(2, 6).map(Number);
 const [redisSocket, redisPort] = process.argv.slice(6, 8);
-const [driverName, wayName] = process.argv.slice(8);
+const [driverName, wayName, transport] = process.argv.slice(8);
+const overTcp = transport === 'TCP';
+const host = overTcp ? '127.0.0.1' : process.env.PGHOST;
 
 // ---- drivers: a tag that runs a statement, prepared, and answers its rows
 
 const drivers = {
   'node-postgres': () => {
-    const pool = new pg.Pool({ max: callers });
+    const pool = new pg.Pool({ max: callers, host });
     const prepared = new Map();
-    const tag = (client) => async (strings, ...values) => {
+    const tag = (client) => (strings, ...values) => {
       let statement = prepared.get(strings);
       if (!statement) {
         statement = { name: `s${prepared.size}`, text: strings.reduce((text, part, i) => `${text}$${i}${part}`) };
         prepared.set(strings, statement);
       }
-      return (await client.query({ ...statement, values })).rows;
+      return client.query({ name: statement.name, text: statement.text, values }).then(({ rows }) => rows);
     };
     const sql = tag(pool);
     sql.begin = async (work) => {
@@ -68,7 +74,7 @@ const drivers = {
     };
     return sql;
   },
-  'postgres.js': () => postgres({ max: callers, host: process.env.PGHOST }),
+  'postgres.js': () => postgres({ max: callers, host }),
 };
 
 // ---- ways: the row, or undefined for who may not have it
@@ -82,7 +88,10 @@ async function redisFirst(redis, sql, token, id) {
   return rows[0];
 }
 
-const redisOptions = { enableAutoPipelining: process.env.REDIS_PIPELINE === '1' };
+const redisOptions = {
+  enableAutoPipelining: process.env.REDIS_PIPELINE === '1',
+  ...(overTcp ? { host, port: Number(redisPort) } : { path: redisSocket }),
+};
 
 const ways = {
   statement: (sql) => async (token, id) => {
@@ -91,8 +100,7 @@ const ways = {
       WHERE v.valid AND 'orders:read' = ANY (v.scopes) AND o.id = ${id}`;
     return rows[0];
   },
-  redis_unix: (sql) => redisFirst.bind(null, new Redis({ path: redisSocket, ...redisOptions }), sql),
-  redis_tcp: (sql) => redisFirst.bind(null, new Redis(Number(redisPort), '127.0.0.1', redisOptions), sql),
+  redis: (sql) => redisFirst.bind(null, new Redis(redisOptions), sql),
   bound: (sql) => async (token, id) => {
     try {
       return await sql.begin(async (transaction) => {
@@ -209,24 +217,24 @@ function middle(list) {
   return (sorted[(sorted.length - 1) >> 1] + sorted[sorted.length >> 1]) / 2;
 }
 
-const lines = {
-  statement: ['one statement, tr_validate joined', '≥ 1.80'],
-  redis_unix: ['Redis over a Unix socket, then the row', ''],
-  redis_tcp: ['Redis over TCP, then the row', ''],
-  bound: ['BEGIN, tr_authenticate, row security, COMMIT', ''],
-  row: ['the row alone, whoever asks', ''],
-};
+const measured = [
+  ['statement', 'Unix', 'one statement, tr_validate joined', '≥ 1.80'],
+  ['redis', 'Unix', 'Redis, then the row', ''],
+  ['bound', 'Unix', 'BEGIN, tr_authenticate, row security, COMMIT', ''],
+  ['row', 'Unix', 'the row alone, whoever asks', ''],
+  ['statement', 'TCP', 'one statement, tr_validate joined, TCP', '≥ 1.80'],
+  ['redis', 'TCP', 'Redis, then the row, TCP', ''],
+];
 
-// Its ratio within a round is to Redis over what was faster there.
+// The ratio within a round is to Redis over the same transport.
 function report(driver, figures) {
   const { version } = JSON.parse(readFileSync(
     new URL(`node_modules/${driver === 'node-postgres' ? 'pg' : 'postgres'}/package.json`, import.meta.url)));
   const heading = `${driver} ${version}: ${callers} callers, prepared, ${seconds} s each`;
   console.log(`\n${heading}\n  ${''.padEnd(46)}per second   of Redis     rounds       p50 ms  p99 ms  Node's µs  goal`);
-  for (const [way, [text, goal]] of Object.entries(lines)) {
-    const of = (name) => figures[way].map((figure) => figure[name]);
-    const ratios = of('perSecond').map((figure, round) =>
-      figure / Math.max(figures.redis_unix[round].perSecond, figures.redis_tcp[round].perSecond));
+  for (const [way, over, text, goal] of measured) {
+    const of = (name) => figures[way + over].map((figure) => figure[name]);
+    const ratios = of('perSecond').map((figure, round) => figure / figures[`redis${over}`][round].perSecond);
     console.log(`  ${text.padEnd(46)}${middle(of('perSecond')).toFixed(0).padStart(10)}`
       + `${middle(ratios).toFixed(2).padStart(11)}`
       + `   ${Math.min(...ratios).toFixed(2).padStart(4)} to ${Math.max(...ratios).toFixed(2).padEnd(4)}`
@@ -238,9 +246,9 @@ function report(driver, figures) {
 async function main() {
   const begin = Date.now();
   const progress = (text) => console.error(`${String(Math.round((Date.now() - begin) / 1000)).padStart(4)} s  ${text}`);
-  const names = Object.keys(drivers).flatMap((driver) => Object.keys(ways).map((way) => [driver, way]));
+  const names = Object.keys(drivers).flatMap((driver) => measured.map(([way, over]) => [driver, way, over]));
   const figures = Object.fromEntries(Object.keys(drivers).map((driver) =>
-    [driver, Object.fromEntries(Object.keys(ways).map((way) => [way, []]))]));
+    [driver, Object.fromEntries(measured.map(([way, over]) => [way + over, []]))]));
   await fillRedis();
   const candidates = names.map(start);
   await Promise.all(candidates.map(({ ready }) => ready));
@@ -250,14 +258,14 @@ async function main() {
     }
   };
   await verify();
-  for (let round = 0; round <= rounds; round++) {
-    progress(round ? `round ${round} of ${rounds}` : 'warming up');
+  for (let round = -1; round <= rounds; round++) {
+    progress(round > 0 ? `round ${round} of ${rounds}` : 'warming up');
     for (let i = 0; i < names.length; i++) {
-      const turn = (i + round) % names.length;
-      const [driver, way] = names[turn];
+      const turn = (i + round + names.length) % names.length;
+      const [driver, way, over] = names[turn];
       const figure = await candidates[turn].ask('measure');
-      if (round) {
-        figures[driver][way].push(figure);
+      if (round > 0) {
+        figures[driver][way + over].push(figure);
       }
     }
   }

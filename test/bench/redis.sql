@@ -41,6 +41,18 @@ CALL issue(:tokens + 2, :tokens + 2, '{orders:read}');
 SELECT tr_revoke(token) FROM token WHERE n = :tokens + 2;
 UPDATE token SET record = json_build_object('status', 'revoked') WHERE n = :tokens + 2;
 
+-- Each has been used before, which the worker has stored, as in an application that
+-- has run for a while.
+SELECT count(*) FROM token t, tr_validate(t.token) v;
+DO $$
+BEGIN
+    WHILE EXISTS (SELECT FROM token_rotation.token WHERE first_used_at IS NULL AND status = 'active') LOOP
+        COMMIT;
+        PERFORM pg_sleep(0.1);
+    END LOOP;
+END
+$$;
+
 CREATE TABLE orders (id integer PRIMARY KEY, client_id text NOT NULL, item text NOT NULL, total integer NOT NULL);
 INSERT INTO orders
 SELECT n, coalesce(record->>'client_id', 'client-0'), 'item ' || n, n % 1000 FROM token;
