@@ -27,6 +27,7 @@ int tr_circuit_timeout = 30;
 int tr_worker_nap = 10000;
 int tr_max_workers = 2;
 int tr_ring_size = 1024;
+int tr_usage_size = 65536;
 int tr_audit_validations = TR_AUDIT_NONE;
 int tr_audit_overflow = TR_OVERFLOW_DROP;
 bool tr_log_redaction = true;
@@ -256,6 +257,10 @@ define_worker_settings(void)
 	DefineCustomIntVariable("token_rotation.ring_size",
 							"Events that wait in shared memory for the worker.", NULL,
 							&tr_ring_size, 1024 /* default */, 64 /* min */, 65536 /* max */,
+							PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("token_rotation.usage_size",
+							"Tokens whose acceptances are counted in shared memory.", NULL,
+							&tr_usage_size, 65536 /* default */, 512 /* min */, 16777216 /* max */,
 							PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	DefineCustomEnumVariable("token_rotation.audit_validations",
 							 "Which validations are recorded in the audit trail.", NULL,

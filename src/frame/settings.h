@@ -31,7 +31,8 @@ extern int tr_leeway;		 /* seconds */
 extern int tr_max_staleness; /* seconds; -1: standbys never answer stale */
 extern int tr_worker_nap;	 /* milliseconds */
 extern int tr_max_workers;
-extern int tr_ring_size; /* entries */
+extern int tr_ring_size;  /* entries */
+extern int tr_usage_size; /* entries */
 extern int tr_audit_validations;
 extern int tr_audit_overflow;
 extern bool tr_log_redaction;

@@ -331,7 +331,7 @@ flush_batch(TrUsage *usage, int *tickets, int count)
 static void
 flush_usage(void)
 {
-	int max = Min(tr_ring_size * TR_USAGE_FACTOR, USAGE_MAX);
+	int max = Min(tr_usage_size, USAGE_MAX);
 	TrUsage *usage = palloc(max * sizeof(TrUsage));
 	int *tickets = palloc(max * sizeof(int));
 	int count = tr_usage_peek(usage, tickets, max);

@@ -59,7 +59,7 @@ static LWLockPadded *locks = NULL;
 static inline int32
 partition_size(void)
 {
-	return Max(tr_ring_size * TR_USAGE_FACTOR / TR_USAGE_PARTITIONS, 1);
+	return tr_usage_size / TR_USAGE_PARTITIONS;
 }
 
 Size
@@ -268,7 +268,9 @@ peek_partition(int partition, TimestampTz since, TrUsage *usage, int *tickets, i
 int
 tr_usage_peek(TrUsage *usage, int *tickets, int max)
 {
-	TimestampTz since = GetCurrentTimestamp() - tr_worker_nap * INT64CONST(1000) / 2;
+	TimestampTz nap = tr_worker_nap * INT64CONST(1000);
+	TimestampTz since = GetCurrentTimestamp() -
+						(tr_audit_validations == TR_AUDIT_ALL ? nap / 2 : nap * TR_USAGE_NAPS);
 	int count = 0;
 	int i;
 
@@ -321,15 +323,19 @@ tr_usage_depth(int *room)
 void
 tr_usage_forget(Oid database)
 {
-	int32 i;
+	int partition;
+	int32 i = 0;
 
-	for (i = 0; i < partition_size() * TR_USAGE_PARTITIONS; i++)
+	for (partition = 0; partition < TR_USAGE_PARTITIONS; partition++)
 	{
-		int partition = i / partition_size();
+		int32 end = i + partition_size();
 
 		LWLockAcquire(&locks[partition].lock, LW_EXCLUSIVE);
-		if (table->entries[i].usage.count > 0 && table->entries[i].usage.database == database)
-			remove_entry(partition, i);
+		for (; i < end; i++)
+		{
+			if (table->entries[i].usage.count > 0 && table->entries[i].usage.database == database)
+				remove_entry(partition, i);
+		}
 		LWLockRelease(&locks[partition].lock);
 	}
 }

@@ -2,7 +2,7 @@
  * usage.h
  *	  Acceptances counted in shared memory, because validation writes nothing.
  *
- * One entry a database and token, bounded by token_rotation.ring_size; the
+ * One entry a database and token, bounded by token_rotation.usage_size; the
  * worker flushes them to token_cache and, first uses, to token.
  */
 #ifndef TR_USAGE_H
@@ -18,8 +18,8 @@
 #define TR_USAGE_TRANCHE "token_rotation_usage"
 #define TR_USAGE_PARTITIONS 64
 
-/* How many entries there are for each one of token_rotation.ring_size. */
-#define TR_USAGE_FACTOR 8
+/* For how many naps of the worker the acceptances of a busy token are gathered. */
+#define TR_USAGE_NAPS 6
 
 extern Size tr_usage_shmem_size(void);
 extern void tr_usage_shmem_init(void);
@@ -40,7 +40,8 @@ extern bool tr_usage_seen(const uint8 token[TR_ID_BYTES]);
  * For the worker: copy up to max entries of the current database with their
  * tickets; tr_usage_done subtracts what was copied and frees entries that
  * nothing was added to meanwhile.  First uses are there at once; others, so that
- * a busy token is not written at each visit, after half a worker_nap.
+ * a busy token is not written at each visit, after TR_USAGE_NAPS of them, or where
+ * acceptances are audited after half a worker_nap.
  */
 extern int tr_usage_peek(TrUsage *usage, int *tickets, int max);
 extern void tr_usage_done(const TrUsage *usage, const int *tickets, int count);

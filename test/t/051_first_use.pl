@@ -19,7 +19,7 @@ use TokenRotation;
 
 my $node = new_node('primary',
 	streaming => 1,
-	conf => "token_rotation.worker_nap = '200ms'\ntoken_rotation.leeway = 0\ntoken_rotation.ring_size = 64\n");
+	conf => "token_rotation.worker_nap = '200ms'\ntoken_rotation.leeway = 0\ntoken_rotation.usage_size = 512\n");
 $node->safe_psql('postgres', q{
 	INSERT INTO token_rotation.policy (name, overlap, overlap_starts)
 	VALUES ('waits', '5 minutes', 'first_use'), ('waits_zero', '0', 'first_use')});
