@@ -14,6 +14,7 @@
 #include "commands/async.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
 #include "core/chain.h"
@@ -413,9 +414,19 @@ write_file(void)
 }
 
 /*
+ * Is there no room for a notification?  The last page of the queue is never filled.
+ */
+static bool
+queue_is_full(void)
+{
+	return DatumGetFloat8(DirectFunctionCall1(pg_notification_queue_usage, (Datum) 0)) > 0.999;
+}
+
+/*
  * Tell whoever listens that there are new events.  In a transaction of its own: the
- * lock that a NOTIFY takes, for the whole server, is held for that only, and a queue
- * that is full keeps nothing from being sealed.
+ * lock that a NOTIFY takes, for the whole server, is held for that only.  Anybody can
+ * fill the queue; then nobody is woken until there is room, and an error here would
+ * put off the next visit.
  */
 static void
 wake_consumers(void)
@@ -426,9 +437,12 @@ wake_consumers(void)
 	if (!here->sealed)
 		return;
 	tr_step_begin(&section);
-	Async_Notify("token_rotation", NULL);
+	if (!queue_is_full())
+	{
+		Async_Notify("token_rotation", NULL);
+		here->sealed = false;
+	}
 	tr_step_commit(&section);
-	here->sealed = false;
 	tr_step_settled();
 }
 

@@ -2,7 +2,8 @@
 #
 #  1. NOTIFY: who listens is woken when something is sealed, by the worker, with an
 #     empty payload, and not when nothing is; a caller's transaction holds no lock of
-#     it, in none of the verbs.
+#     it, in none of the verbs.  A queue that somebody has filled stops no worker, and
+#     who listens is woken when there is room (from 17 on: only there it can be small).
 #  2. A standby reads events, and what a consumer has acknowledged; it cannot
 #     acknowledge.  After the promotion the consumer goes on where it was: all that
 #     was committed comes, once, in order, and positions rise.
@@ -91,6 +92,38 @@ is($other->query_safe('NOTIFY token_rotation; SELECT 1'), '1', 'and holds nobody
 $other->quit;
 $caller->query_safe('COMMIT');
 $caller->quit;
+full_queue() if value($primary, 'SHOW server_version_num') >= 170000;
+
+sub full_queue
+{
+	$primary->append_conf('postgresql.conf', 'max_notify_queue_pages = 64');
+	$primary->restart;
+	my $sleeper = $primary->background_psql('postgres');
+	$sleeper->query_safe('LISTEN token_rotation');
+	$sleeper->query_safe('BEGIN');
+	is(sqlstate_of($primary, q{DO $$ BEGIN
+			FOR i IN 1 .. 100 LOOP PERFORM pg_notify('any', repeat('x', 7000)); COMMIT; END LOOP;
+		END $$}), '54000', 'the queue is full');
+	my $offset = log_position($primary);
+	issue($primary, "'full'");
+	poll($primary, 'the worker seals all the same', $sealed);
+	for (1 .. 3)
+	{
+		my $visit = value($primary, 'SELECT last_visit FROM tr_health()');
+		poll($primary, 'it comes, and comes again', "SELECT last_visit > '$visit' FROM tr_health()");
+	}
+	is(scalar(grep { /\] ERROR: / } logged($primary, $offset)), 0, 'without an error');
+	$sleeper->query_safe('COMMIT');
+	my $woken = '';
+	for (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
+	{
+		$woken .= $sleeper->query_safe('SELECT pg_sleep(0.1)');
+		last if $woken =~ /"token_rotation" received/;
+	}
+	like($woken, qr/"token_rotation" received/, 'there is room: who listens is woken');
+	$sleeper->quit;
+	return;
+}
 
 # --- 2. Standbys ---------------------------------------------------------------
 
