@@ -14,6 +14,11 @@
 
 #define TR_SQL_MAX_ARGS 24
 
+/* About a row of token.  Behind an alias, as in "t." TR_LIVE: is it live? */
+#define TR_LIVE "status IN ('active', 'rotating')"
+/* Of the row t: when does its window or its life end? */
+#define TR_ENDS "coalesce(t.overlap_ends_at, t.expires_at)"
+
 typedef struct TrSql
 {
 	const char *text; /* every name schema-qualified, operators included */

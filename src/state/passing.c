@@ -13,7 +13,6 @@
 
 #include "frame/sql.h"
 #include "state/passing.h"
-#include "state/store.h"
 
 #define FIND(time, whose)                                                                          \
 	"SELECT t.token_id, " time " FROM token_rotation.token t WHERE " whose " AND " time            \

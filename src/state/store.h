@@ -17,11 +17,6 @@
 
 #include "frame/record.h"
 
-/* SQL about a row of token.  Behind an alias, as in "t." TR_LIVE: is it live? */
-#define TR_LIVE "status IN ('active', 'rotating')"
-/* Of the row t: when does its window or its life end? */
-#define TR_ENDS "coalesce(t.overlap_ends_at, t.expires_at)"
-
 /*
  * Read a token under a fresh snapshot of the caller's.  false: unknown id.
  */

@@ -11,7 +11,6 @@
 
 #include "core/lifecycle.h"
 #include "frame/sql.h"
-#include "state/store.h"
 #include "state/store_bulk.h"
 
 TimestampTz

@@ -27,7 +27,6 @@
 #include "frame/catalog.h"
 #include "frame/sql.h"
 #include "frame/stop_point.h"
-#include "state/store.h"
 #include "state/upkeep.h"
 
 #define MARK "'00000000-0000-0000-0000-000000000000'::pg_catalog.uuid"

@@ -35,7 +35,6 @@
 #include "frame/catalog.h"
 #include "frame/event.h"
 #include "frame/sql.h"
-#include "state/store.h"
 #include "verbs/edit.h"
 
 /* A shipped row is being deleted because a restored one takes its place. */

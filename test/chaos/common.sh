@@ -15,7 +15,6 @@
 . "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 
 work='' failures=0 chaos_env=()
-chaos_here=$tr_top/test/chaos
 
 # The last word: stop everything, keep the folder only when something failed.
 chaos_finish()
@@ -48,9 +47,10 @@ chaos_prepare()
 	done
 	tr_server
 	work=$(tr_workdir)
+	tr_copy "$work/tree"
+	chaos_here=$work/tree/test/chaos # where the unprivileged user may read
 	chaos_build
 	tr_copy_server "$work/server"
-	tr_copy "$work/tree"
 	tr_install "$work/tree" > "$work/build.log" 2>&1 || { cat "$work/build.log" >&2; tr_die 'could not build and install'; }
 	tr_as_user mkdir -m 700 "$work/socket"
 	export PGHOST=$work/socket PGDATABASE=postgres PGUSER=postgres

@@ -347,12 +347,19 @@ sub done
 	return;
 }
 
-# Back to what the role has by default, then some odd settings.
+# Back to what the role has by default.
+sub plain
+{
+	1 until run('RESET ROLE') && run('RESET ALL');
+	return;
+}
+
+# Then some odd settings.
 sub settings
 {
 	@now{qw(serializable realm)} = (0, 0);
 	# a statement_timeout of the last time may strike here, too
-	1 until run('RESET ROLE') && run('RESET ALL');
+	plain();
 	for (1 .. pick(0, 0, 0, 1, 1, 2, 4))
 	{
 		my ($name, @some) = @{ pick(@settings) };
@@ -436,7 +443,7 @@ sub ask_the_dead
 	my @dead = $pool->those(sub { $_[0]{state} =~ /^(?:dead|ghost)$/ });
 
 	@now{qw(caller realm)} = ('fuzz_owner', 0);
-	run('RESET ALL');
+	plain();
 	for my $token (@dead)
 	{
 		my $rows = run('SELECT * FROM tr.tr_validate($1::text)', $token->{text});
