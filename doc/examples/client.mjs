@@ -11,7 +11,7 @@
 // where it is not API_URL/rpc/rotate:
 //
 //   client.mjs get PATH   make a call, print what it answers
-//   client.mjs rotate     rotate now
+//   client.mjs rotate     rotate now, asking until there is an answer
 //   client.mjs run        keep the file fresh until SIGTERM, for programs that only read it
 //   client.mjs status     tell when it will be rotated, and when it ends
 //
@@ -475,6 +475,14 @@ async function main([command, path]) {
   const known = ['get', 'rotate', 'run', 'status'].includes(command) && (path !== undefined) === (command === 'get');
   if (!known || !file || !api) throw new Error('usage: TOKEN_FILE=... API_URL=... client.mjs get PATH | rotate | run | status');
   const client = await new TokenClient({ file, api, rotateUrl }).start();
+  try {
+    await obey(client, command, path);
+  } finally {
+    await client.stop();
+  }
+}
+
+async function obey(client, command, path) {
   if (command === 'get') {
     const response = await client.fetch(path);
     process.stdout.write(Buffer.from(await response.arrayBuffer()));
@@ -488,7 +496,6 @@ async function main([command, path]) {
     await new Promise((done) => { for (const signal of ['SIGTERM', 'SIGINT']) process.once(signal, done); });
     clearInterval(alive);
   }
-  return client.stop();
 }
 
 if (process.argv[1] && import.meta.url === pathToFileURL(await realpath(process.argv[1]).catch(() => '')).href) {

@@ -26,7 +26,7 @@ public class Jdbc {
             who.executeQuery().close();
             work.run();
             db.commit();
-        } catch (SQLException error) {
+        } catch (SQLException | RuntimeException error) {
             db.rollback();
             throw error;
         } finally {

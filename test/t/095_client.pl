@@ -224,14 +224,15 @@ note("tried: $done{fast} restarts, $done{immediate} crashes, $done{kill} kills (
 
 # --- 3. The command line -----------------------------------------------------------
 
+my %line = (TOKEN_FILE => "$folder/line", API_URL => $url);
+
 sub client
 {
 	my (@args) = @_;
 	my ($out, $err) = ('', '');
-	my %env = (TOKEN_FILE => "$folder/line", API_URL => $url);
 
 	IPC::Run::run([ 'node', "$folder/client.mjs", @args ], '<', \undef, '>', \$out, '2>', \$err,
-		init => sub { @ENV{ keys %env } = values %env });
+		init => sub { @ENV{ keys %line } = values %line });
 	append_to_file("$folder/line.err", $err);
 	return ($? >> 8, $out, $err);
 }
@@ -253,6 +254,13 @@ $node->safe_psql('postgres', 'SELECT tr_revoke(' . literal($second) . ')');
 is((client('get', 'orders'))[0], 1, 'a refused call fails');
 is((client('rotate'))[0], 1, 'as does a refused rotation');
 like((client('nonsense'))[2], qr/usage/, 'what it does not know it says');
+append_to_file("$folder/killed", JSON::PP->new->encode({ token => $first, rotating => JSON::PP::true }));
+chmod 0600, "$folder/killed";
+{
+	local @line{qw(TOKEN_FILE API_URL)} = ("$folder/killed", 'http://127.0.0.1:1');
+
+	is((client('get', 'orders'))[0], 1, 'without a server a call fails, and ends, whatever a rotation still waits for');
+}
 
 # --- 4. Logs -------------------------------------------------------------------------
 
