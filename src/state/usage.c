@@ -268,9 +268,10 @@ peek_partition(int partition, TimestampTz since, TrUsage *usage, int *tickets, i
 int
 tr_usage_peek(TrUsage *usage, int *tickets, int max)
 {
-	TimestampTz nap = tr_worker_nap * INT64CONST(1000);
-	TimestampTz since = GetCurrentTimestamp() -
-						(tr_audit_validations == TR_AUDIT_ALL ? nap / 2 : nap * TR_USAGE_NAPS);
+	int64 nap = tr_worker_nap * INT64CONST(1000);
+	int64 age =
+		tr_audit_validations == TR_AUDIT_ALL ? nap / 2 : Min(nap * TR_USAGE_NAPS, USECS_PER_MINUTE);
+	TimestampTz since = GetCurrentTimestamp() - age;
 	int count = 0;
 	int i;
 

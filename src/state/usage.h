@@ -18,7 +18,8 @@
 #define TR_USAGE_TRANCHE "token_rotation_usage"
 #define TR_USAGE_PARTITIONS 64
 
-/* For how many naps of the worker the acceptances of a busy token are gathered. */
+/* For how many naps of the worker the acceptances of a busy token are gathered, for a
+ * minute at most. */
 #define TR_USAGE_NAPS 6
 
 extern Size tr_usage_shmem_size(void);
@@ -40,7 +41,7 @@ extern bool tr_usage_seen(const uint8 token[TR_ID_BYTES]);
  * For the worker: copy up to max entries of the current database with their
  * tickets; tr_usage_done subtracts what was copied and frees entries that
  * nothing was added to meanwhile.  First uses are there at once; others, so that
- * a busy token is not written at each visit, after TR_USAGE_NAPS of them, or where
+ * a busy token is not written at each visit, after TR_USAGE_NAPS or a minute, or where
  * acceptances are audited after half a worker_nap.
  */
 extern int tr_usage_peek(TrUsage *usage, int *tickets, int max);
