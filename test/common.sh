@@ -8,6 +8,8 @@
 # until it ends, because that folder is what parallel runs would share.
 #
 #   tr_server              find the server (test/setup first): sets PG_CONFIG and bindir
+#   tr_as_root ARGS...     start this program again as root, where it is not
+#   tr_cache               where what is made once is kept: TR_CACHE
 #   tr_workdir             make and print a folder for this run, which the user may write
 #   tr_as_user CMD...      run a command as the unprivileged user
 #   tr_copy DIR            copy the tree to DIR, without .git and build products
@@ -28,12 +30,21 @@ tr_top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export LC_ALL=C.UTF-8 LANG=C.UTF-8
 unset MAKEFLAGS MFLAGS MAKELEVEL
 tr_locked=
+tr_cache=${TR_CACHE:-/var/cache/token_rotation}
 
 # Say what is wrong and stop.
 tr_die()
 {
 	echo "${0##*/}: $*" >&2
 	exit 1
+}
+
+# Making a chroot, running in it, and writing to what is kept need root.
+tr_as_root()
+{
+	[ "$(id -u)" != 0 ] || return 0
+	command -v sudo > /dev/null || tr_die "be root, or have sudo"
+	exec sudo --preserve-env "$0" "$@"
 }
 
 # Is this Debian package installed?

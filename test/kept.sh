@@ -10,14 +10,13 @@
 
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-[ "$(id -u)" = 0 ] || { command -v sudo > /dev/null && exec sudo --preserve-env "$0"; } || tr_die "be root, or have sudo"
+tr_as_root
 
 tr_keep()
 {
-	local cache=${TR_CACHE:-/var/cache/token_rotation} name=$1
+	kept=$tr_cache/$1
 	shift
-	kept=$cache/$name
-	mkdir -p "$cache"
+	mkdir -p "$tr_cache"
 	exec 8> "$kept.lock"
 	flock 8    # one maker; who waited finds it made
 	if [ ! -e "$kept" ]; then

@@ -19,10 +19,10 @@
 // machine that warms up nor a neighbour that wakes up favours anybody.
 //
 // Why this is fair: all prepare their statements; they answer the same row, and every
-// answer is looked at.  Where they differ it favours Redis: its
-// record holds no more than the question needs, it is not told of use, cutoffs and
-// blocked clients, and nothing is written to disk.  All commands share one connection,
-// with ioredis's automatic pipelining where that is faster (REDIS_PIPELINE).
+// answer is looked at.  Where they differ it favours Redis: its record holds no more than
+// the question needs, it is not told of use, cutoffs and blocked clients, and nothing is
+// written to disk.  All commands share one connection, with ioredis's automatic pipelining
+// where that is faster (REDIS_PIPELINE).
 //
 // Arguments: rounds, seconds, callers, tokens, Redis's socket and port.
 

@@ -347,18 +347,18 @@ sub done
 	return;
 }
 
-# Back to what the role has by default.
+# Back to what the role has by default.  A statement_timeout of the last time may strike
+# here, too.
 sub plain
 {
 	1 until run('RESET ROLE') && run('RESET ALL');
 	return;
 }
 
-# Then some odd settings.
+# What the role has by default, then some odd settings.
 sub settings
 {
 	@now{qw(serializable realm)} = (0, 0);
-	# a statement_timeout of the last time may strike here, too
 	plain();
 	for (1 .. pick(0, 0, 0, 1, 1, 2, 4))
 	{

@@ -1,7 +1,6 @@
 # shellcheck shell=bash
 # What the programs of this folder share; source it, don't run it.
 #
-#   tr_as_root ARGS...           start this program again as root, where it is not
 #   tr_kept NAME                 set `dir` to a kept server's folder, made if it is missing
 #   tr_in_chroot DIR CMD...      run a command as root in the system in DIR; tr_over=(FILE PLACE)
 #                                puts a file of ours over one there, as long as it runs
@@ -16,19 +15,10 @@
 # to read, and the work folder, at the places where they are outside.
 
 . "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
-tr_cache=${TR_CACHE:-/var/cache/token_rotation}
 tr_run=("$tr_top/test/run")
 tr_failed=0
 tr_over=()
 work=
-
-# Making a chroot, running in it, and installing into a kept server need root.
-tr_as_root()
-{
-	[ "$(id -u)" != 0 ] || return 0
-	command -v sudo > /dev/null || tr_die "be root, or have sudo"
-	exec sudo --preserve-env "$0" "$@"
-}
 
 tr_kept()
 {

@@ -31,6 +31,20 @@ use TokenRotation;
 my $primary = new_node('events', streaming => 1, conf => "token_rotation.worker_nap = '400ms'\n");
 my $sealed = 'SELECT unsealed = 0 FROM tr_audit_verify()';
 
+# What a session says until a notification comes.
+sub heard
+{
+	my ($listener) = @_;
+	my $heard = '';
+
+	for (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
+	{
+		$heard .= $listener->query_safe('SELECT pg_sleep(0.1)');
+		last if $heard =~ /Asynchronous notification/;
+	}
+	return $heard;
+}
+
 # What a consumer is given, page by page, each acknowledged: [position, seq] pairs.
 sub all_events
 {
@@ -68,13 +82,7 @@ poll($primary, 'all is sealed', $sealed);
 my $listener = $primary->background_psql('postgres');
 $listener->query_safe('LISTEN token_rotation');
 my $token = issue($primary, "'woken'")->{token};
-my $heard = '';
-for (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
-{
-	$heard .= $listener->query_safe('SELECT pg_sleep(0.1)');
-	last if $heard =~ /Asynchronous notification/;
-}
-like($heard, qr/^Asynchronous notification "token_rotation" received from server process with PID \d+\.$/m, 'who listens is woken, without a payload');
+like(heard($listener), qr/^Asynchronous notification "token_rotation" received from server process with PID \d+\.$/m, 'who listens is woken, without a payload');
 is(value($primary, q{SELECT count(*) > 0 FROM tr_events('nobody') WHERE client_id = 'woken'}), 't', 'by what is there to be read');
 poll($primary, 'all is sealed again', $sealed);
 $listener->query_safe('SELECT pg_sleep(0.5)');
@@ -114,13 +122,7 @@ sub full_queue
 	}
 	is(scalar(grep { /\] ERROR: / } logged($primary, $offset)), 0, 'without an error');
 	$sleeper->query_safe('COMMIT');
-	my $woken = '';
-	for (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
-	{
-		$woken .= $sleeper->query_safe('SELECT pg_sleep(0.1)');
-		last if $woken =~ /"token_rotation" received/;
-	}
-	like($woken, qr/"token_rotation" received/, 'there is room: who listens is woken');
+	like(heard($sleeper), qr/"token_rotation" received/, 'there is room: who listens is woken');
 	$sleeper->quit;
 	return;
 }

@@ -174,12 +174,7 @@ is($web->ask(from => 'orders', key => $new)->{status}, 200, 'the new one works')
 $node->safe_psql('demo', q{UPDATE token_rotation.policy SET overlap = '1 second' WHERE name = 'customers'});
 $old = issued('late', 'customers', 'orders:read');
 is($web->ask(rpc => 'rotate', args => { token => $old }, cut => 1)->{status}, 0, 'another answer is lost');
-for (1 .. 20 * $PostgreSQL::Test::Utils::timeout_default)
-{
-	$answer = $web->ask(from => 'orders', key => $old);
-	last if $answer->{status} != 200;
-	Time::HiRes::sleep(0.05);
-}
+Web::wait_until('the end of its window', sub { ($answer = $web->ask(from => 'orders', key => $old))->{status} != 200 });
 refused($answer, 401, $invalid, 'invalid_token', 'overlap_ended', 'its window ended');
 $answer = $web->ask(rpc => 'rotate', args => { token => $old });
 ok($answer->{data}{replayed}, 'the holder still gets what was lost');
@@ -356,12 +351,7 @@ sub near_until
 {
 	my ($status) = @_;
 
-	for (1 .. 20 * $PostgreSQL::Test::Utils::timeout_default)
-	{
-		$answer = $near->ask(from => 'orders', key => $bolt);
-		last if $answer->{status} == $status;
-		Time::HiRes::sleep(0.05);
-	}
+	Web::wait_until("$status of the standby", sub { ($answer = $near->ask(from => 'orders', key => $bolt))->{status} == $status });
 	return $answer;
 }
 
